@@ -1,0 +1,204 @@
+"""How fast render.py is, each target as a ratio measured in one run, and whether it leaks.
+
+    python tests/bench_render.py            # about 3 minutes on 2 cores
+    python tests/bench_render.py --quick    # a tenth of the renders
+
+Prints one line a target: figure, target, PASS or FAIL; the exit code is 1 if one fails. Figures are
+per second of processor time of all processes involved (this one, the workers, their children), so
+that other work on the machine does not count; what is compared runs in turns, and its ratio by the
+clock stands beside it (the two agree on an idle machine). Not a test: figures depend on the machine.
+
+On a machine with 2 busy cores it printed:
+    (see the README)
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import psutil
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import render as rendering  # noqa: E402
+from render import render_many  # noqa: E402
+
+SIZE = (128, 128)
+START = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(2, 2))\n"
+CHARTS = [START + f'ax.bar(["A", "B", "C"], [3, {i}, 5], color="red")\nax.set_title("Sales")\n'
+          for i in range(1, 7)]
+CHARTS += [START + f'ax.plot([1, 2, 3, 4], [2, {i}, 1, 4], "b--o")\nax.set_xlabel("day")\n'
+           "ax.grid(True)\nplt.tight_layout()\nplt.show()\n" for i in range(1, 7)]
+CHARTS += [START + f'ax.scatter([1, 2, 3], [3, {i}, 2], color="green")\nax.set_ylabel("cost")\n'
+           for i in range(1, 7)]
+CHARTS += [START + f'ax.pie([3, {i}, 2], labels=["A", "B", "C"])\nplt.savefig("x.png")\n'
+           for i in range(1, 7)]
+SVGS = [f'<svg viewBox="0 0 64 64">\n<rect x="4" y="4" width="20" height="{i}" fill="red"/>\n'
+        '<circle cx="40" cy="30" r="10" fill="blue"/>\n<text x="5" y="60" font-size="9">Hi</text>\n'
+        '<path d="M10 50 C 20 30, 40 30, 50 50 Z" fill="green"/>\n</svg>' for i in range(5, 25)]
+TABLES = ["<table><tr><th>Name</th><th>Qty</th><th>Cost</th></tr>" + "".join(
+    f"<tr><td>Tea {i}</td><td>{i * j}</td><td>{j}.50</td></tr>" for j in range(1, 4)) + "</table>"
+    for i in range(20)]
+MIXED = [("chart", c) for c in CHARTS[::4]] + [("svg", s) for s in SVGS[:6]] + [
+    ("table", t) for t in TABLES[:6]] + [
+    ("chart", "plt.plot(["), ("chart", "1 / 0"), ("chart", ""), ("svg", "<svg"), ("table", ""),
+    ("chart", "import os; os._exit(3)"), ("chart", "open('/etc/passwd')"),
+    ("chart", "open('a', 'w').write('x'); import os; os.makedirs('b/c')\n" + CHARTS[0]),
+    ("chart", "import os\nwhile True: os.fork()"), ("chart", "x = bytearray(3 << 30)"),
+    ("chart", "import threading, time\nthreading.Thread(target=time.sleep, args=[99]).start()"),
+    ("svg", '<svg viewBox="0 0 9 9"><image href="/etc/passwd" width="9" height="9"/></svg>')]
+SLOW = [("chart", "while True: pass"), ("table", "<table>" + "<tr><td>" * 4000)]
+
+# The rival: the same figures in one warm process, no sandbox and no scene.
+PLAIN = """
+import sys, time, json, matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+plt.show = plt.savefig = lambda *a, **k: None
+def draw(code):
+    exec(code, {})
+    fig = plt.gcf()
+    fig.set_dpi(64)
+    fig.canvas.draw()
+    bytes(fig.canvas.buffer_rgba())
+    plt.close("all")
+codes = json.loads(input())
+for code in codes[::6]:
+    draw(code)
+print("ready", flush=True)
+for line in sys.stdin:
+    for i in range(int(line)):
+        draw(codes[i % len(codes)])
+    print("done", flush=True)
+"""
+FRESH = """
+import sys, matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+show, save = plt.show, plt.savefig
+plt.show = plt.savefig = lambda *a, **k: None
+exec(sys.argv[1], {})
+save(sys.argv[2], dpi=64)
+"""
+
+
+def seconds(work):
+    """(processor seconds of this process and all below it, seconds by the clock)"""
+    def processor():
+        times = [p.cpu_times() for p in (psutil.Process(), *psutil.Process().children())]
+        return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+
+    def family():       # the living children of the workers: those that draw tables and SVG
+        return sum(sum(p.cpu_times()[:2]) for child in psutil.Process().children()
+                   for p in child.children(recursive=True))
+
+    start = processor() + family(), time.perf_counter()
+    work()
+    return processor() + family() - start[0], time.perf_counter() - start[1]
+
+
+def charts_against_rivals(count, cores):
+    """Times as fast as a fresh process per chart, and as plain in-process drawing; each a pair:
+    by processor time and by the clock."""
+    plain = [subprocess.Popen([sys.executable, "-c", PLAIN], stdin=subprocess.PIPE, text=True,
+                              stdout=subprocess.PIPE) for _ in range(cores)]
+    for process in plain:
+        process.stdin.write(json.dumps(CHARTS) + "\n")
+        process.stdin.flush()
+        process.stdout.readline()
+
+    def in_plain():
+        for process in plain:
+            process.stdin.write(f"{count // cores}\n")
+            process.stdin.flush()
+        for process in plain:
+            process.stdout.readline()
+
+    def in_fresh(folder):
+        for start in range(0, 2 * cores, cores):
+            running = [subprocess.Popen([sys.executable, "-c", FRESH, CHARTS[start + i],
+                                         os.path.join(folder, f"{i}.png")]) for i in range(cores)]
+            for process in running:
+                process.wait()
+
+    jobs = [("chart", CHARTS[i % len(CHARTS)]) for i in range(count)]
+    render_many(jobs[:2 * cores], size=SIZE)
+    sums = {"ours": [0.0, 0.0], "plain": [0.0, 0.0], "fresh": [0.0, 0.0]}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(3):
+            for name, work in (("ours", lambda: render_many(jobs, size=SIZE)),
+                               ("plain", in_plain), ("fresh", lambda: in_fresh(folder))):
+                sums[name] = [a + b for a, b in zip(sums[name], seconds(work))]
+    for process in plain:
+        process.stdin.close()
+        process.wait()
+        process.stdout.close()
+    return ([f / (2 * cores) / (o / count) for f, o in zip(sums["fresh"], sums["ours"])],
+            [p / o for p, o in zip(sums["plain"], sums["ours"])])
+
+
+def a_core(task, codes, count):
+    """Pictures per second of processor time."""
+    jobs = [(task, codes[i % len(codes)]) for i in range(count)]
+    render_many(jobs[:10], size=SIZE, workers=1)
+    return count / seconds(lambda: render_many(jobs, size=SIZE, workers=1))[0]
+
+
+def left_behind(count):
+    """What `count` mixed renders leave: (processes, descriptors, files), beyond before."""
+    jobs = [MIXED[i % len(MIXED)] for i in range(count - 8)]
+    me = psutil.Process()
+    for _ in range(20):     # until each worker has its process for tables and SVG
+        render_many(SLOW * 2 + MIXED * 2, size=SIZE, timeout=1)
+        if len(me.children(recursive=True)) == 2 * len(rendering._the_pool().workers):
+            break
+
+    def holdings():
+        processes = me.children(recursive=True)
+        descriptors = me.num_fds() + sum(p.num_fds() for p in processes)
+        files = sum(len(files) + len(folders) for _, folders, files in
+                    os.walk(rendering._the_pool().folder))
+        return len(processes), descriptors, files
+
+    before = holdings()
+    render_many(jobs[:count // 2] + SLOW * 2 + jobs[count // 2:] + SLOW * 2, size=SIZE, timeout=1)
+    return tuple(max(0, b - a) for a, b in zip(before, holdings()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the renders")
+    scale = 10 if parser.parse_args().quick else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"{cores} cores, pictures of {SIZE[0]} x {SIZE[1]} px")
+    failed = False
+
+    def report(name, figure, target, unit, good):
+        nonlocal failed
+        failed |= not good
+        print(f"{name:58s} {figure:>9s}   target {target:>6s} {unit:8s} {'PASS' if good else 'FAIL'}",
+              flush=True)
+
+    fresh, plain = charts_against_rivals(max(12, 240 // scale), cores)
+    report(f"charts, against a fresh process each ({fresh[1]:.1f} by the clock)",
+           f"{fresh[0]:.1f}", ">= 10", "times", fresh[0] >= 10)
+    report(f"charts, against plain drawing ({plain[1]:.2f} by the clock)", f"{plain[0]:.2f}",
+           ">= 0.7", "", plain[0] >= 0.7)
+    for task, codes, target in (("svg", SVGS, 150), ("table", TABLES, 40)):
+        rate = a_core(task, codes, 2000 // scale)
+        report(f"{task}, a core", f"{rate:.0f}", f">= {target}", "a second", rate >= target)
+    count = 2000 // scale
+    for name, left in zip(("processes", "descriptors", "files"), left_behind(count)):
+        report(f"{name} left behind by {count} mixed renders", str(left), "0", "", left == 0)
+    folder = rendering._the_pool().folder
+    rendering.close()
+    gone = not os.path.exists(folder) and not psutil.Process().children(recursive=True)
+    report("processes and files after close()", "none" if gone else "some", "none", "", gone)
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main()
