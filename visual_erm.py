@@ -1,0 +1,891 @@
+"""The judge: two pictures in, a list of discrepancies and a reward out (Visual-ERM, arXiv 2603.13224).
+
+A vision-language model looks at a reference and at the rendering of code that tries to redraw it, and writes what
+differs, as JSON: category, severity 1-3, location, description. The sum of the severities becomes a reward (Eq. 3-5,
+section 4), and the list itself is the feedback for a revision. Section 5 holds the rewards it is compared with.
+
+    python visual_erm.py                                      # judge the shipped examples; half a minute on 2 cores
+    python visual_erm.py ORIGINAL GENERATED --task chart      # judge two pictures
+    python visual_erm.py A.png B.png --task svg --judge http://localhost:8000/v1 --json
+
+Departures from the paper: (1) an unreadable verdict is counted and shown, and `verm_rewards` says what it is worth;
+(2) code that does not render is always worth less than any picture; (3) the small models in data/tiny are Qwen3-VL
+checkpoints like the big ones (same class, same prompts), so that all of this runs on a laptop.
+"""
+
+import base64
+import io
+import json
+import math
+import os
+import re
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from html import escape
+from itertools import islice
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import lxml.html
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
+from transformers import (AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, BitsAndBytesConfig,
+                          HfArgumentParser, Qwen3VLForConditionalGeneration)
+from transformers import Qwen3VLProcessor as HubProcessor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.processing_utils import ProcessorMixin
+
+HERE = Path(__file__).resolve().parent
+
+
+class InputError(Exception):
+    """Something the user can put right. Its text is a sentence; scripts print it and exit with code 2."""
+
+
+# ------------------------------------------------------------------------------------------------ 1. The verdict
+
+CATEGORIES = {  # of errors, by task, in the order in which a verdict counts them
+    "chart": ("structure_error", "data_error", "text_error", "style_error"),
+    "table": ("layout_error", "text_error", "numeric_error"),
+    "svg": ("structure_error", "shape_error", "style_error", "text_symbol_error"),
+}
+SEVERITY_WORDS = {"minor": 1, "low": 1, "medium": 2, "moderate": 2, "severe": 3, "major": 3, "high": 3, "critical": 3}
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """One visible difference between the reference and the rendering."""
+
+    category: str  # one of CATEGORIES[task]
+    severity: int  # 1 minor, 2 medium, 3 severe
+    location: str
+    description: str
+
+
+@dataclass
+class Verdict:
+    """What a judge says about one pair. `readable` is False if its answer held no verdict."""
+
+    task: str
+    errors: list[Discrepancy] = field(default_factory=list)
+    readable: bool = True
+    raw: str = ""  # the answer as the model gave it
+    notes: list[str] = field(default_factory=list)  # which rules of `parse` had to be used
+
+    @property
+    def severity(self) -> int:
+        """S of Eq. 3: the sum of the severities."""
+        return sum(error.severity for error in self.errors)
+
+    def to_json(self) -> str:
+        """The exact text a judge is trained to write: the counts, then the list; no spaces.
+
+        >>> Verdict("table", [Discrepancy("text_error", 2, "row 1", "missing")]).to_json()[:70]
+        '{"layout_error_count":0,"text_error_count":1,"numeric_error_count":0,"'
+        """
+        verdict = {f"{c}_count": sum(e.category == c for e in self.errors) for c in CATEGORIES[self.task]}
+        verdict["errors"] = [vars(error) for error in self.errors]
+        return json.dumps(verdict, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def parse(cls, task: str, text: str) -> "Verdict":
+        """Read a judge's answer. Never raises; a departure from the schema that matters leaves a note.
+
+        | trouble | rule |
+        | --- | --- |
+        | `<think>` block | dropped, also one that never ends |
+        | code fence, text around | ignored; of several verdicts in one answer the last counts |
+        | list or single errors without wrapper | read as the list |
+        | JSON cut off | its complete errors count; if there is none: unreadable |
+        | `type` or `error_type` for `category` | read alike; "Data error" and "data" are data_error |
+        | category not of this task | the error is dropped; if none is left of some: unreadable |
+        | severity as text | "2", "2/3", "minor", "medium", "severe" are read; 2.4 is rounded |
+        | severity under 1 or over 3 | becomes 1 or 3; missing or unreadable: 2 |
+        | counts that disagree | the list counts |
+        | counts without a list | all 0: no error; otherwise unreadable, for the severities are unknown |
+        """
+        verdict = cls(task, raw=text if isinstance(text, str) else str(text))
+        found, counts = _last_verdict(re.sub(r"<think>.*?(</think>|$)", "", verdict.raw[-MAX_ANSWER:], flags=re.S))
+        if found is None:
+            stated = [_number(value) for key, value in counts.items() if key.endswith("_count")]
+            verdict.readable = bool(stated) and not any(stated)
+            verdict.notes.append("counts without a list" if counts else "no verdict found")
+            return verdict
+        verdict.errors = [error for entry in found if (error := _read_error(task, entry, verdict.notes))]
+        verdict.readable = bool(verdict.errors) or not found
+        for category in CATEGORIES[task]:
+            stated = _number(counts.get(f"{category}_count"))
+            if stated is not None and stated != sum(e.category == category for e in verdict.errors):
+                verdict.notes.append(f"{category}_count disagrees with the list")
+        return verdict
+
+
+MAX_ANSWER = 100_000  # characters of an answer that are read (the last ones); a verdict has a few hundred
+
+
+def _last_verdict(answer: str) -> tuple[list | None, dict]:
+    """(entries of the last verdict in `answer` or None, the object they came in or {})."""
+    answer, entries, wrapper, end = answer.rpartition("</think>")[2], None, {}, 0
+    for match in islice(re.finditer(r'\{(?=\s*")|\[(?=\s*\{)', answer), 300):  # a bound on texts made to be slow
+        if match.start() < end:  # inside of what was read already
+            continue
+        try:
+            value, stop = json.JSONDecoder().raw_decode(answer, match.start())
+        except (ValueError, RecursionError):  # not JSON, cut off, or nested a thousand deep
+            continue
+        if isinstance(value, dict) and ("errors" in value or any(key.endswith("_count") for key in value)):
+            listed = value.get("errors")
+            entries, wrapper, end = [listed] if isinstance(listed, dict) else listed, value, stop
+        elif isinstance(value, list) and all(map(_is_error, value)):
+            entries, wrapper, end = value, {}, stop
+        elif _is_error(value) and not wrapper:  # also how the complete errors of a cut-off list are found
+            entries, end = (entries or []) + [value], stop
+    if entries is None and not wrapper and re.search(r'"errors"\s*:\s*\[\s*\]|^[`a-z\s]*\[\s*\][`\s]*$', answer):
+        entries = []
+    return (entries if isinstance(entries, list) else None), wrapper
+
+
+def _is_error(value) -> bool:
+    return isinstance(value, dict) and any(key in value for key in ("category", "type", "error_type")) and (
+        "severity" in value or "description" in value)
+
+
+def _read_error(task: str, entry, notes: list[str]) -> Discrepancy | None:
+    """One entry of a verdict's list, by the rules of `Verdict.parse`."""
+    entry = entry if isinstance(entry, dict) else {}
+    name = next((entry[key] for key in ("category", "type", "error_type") if isinstance(entry.get(key), str)), "")
+    category = re.sub(r"[^a-z]+", "_", name.lower()).strip("_").removesuffix("s")
+    category = category if category in CATEGORIES[task] else category + "_error"
+    if category not in CATEGORIES[task]:
+        notes.append(f"category {_text(name)[:40]!r} dropped")
+        return None
+    given = entry.get("severity")
+    severity = _number(given)
+    if severity is None and isinstance(given, str):
+        severity = next((n for word, n in SEVERITY_WORDS.items() if word in given.lower()), None)
+    level = 2 if severity is None else min(3, max(1, math.floor(severity + 0.5)))
+    if level != severity:
+        notes.append(f"severity {_text(given)[:20]} read as {level}")
+    return Discrepancy(category, level, _text(entry.get("location")), _text(entry.get("description")))
+
+
+def _number(value) -> float | None:
+    """2, 2.0, "2" and "2/3" as a number; None for everything else, NaN and infinity too."""
+    if isinstance(value, str) and (match := re.match(r"\s*(-?\d{1,9}(\.\d+)?)\b", value)):
+        value = float(match[1])
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e9 < value < 1e9:
+        return None
+    return float(value)
+
+
+def _text(value) -> str:
+    """Any JSON value as text that can be written to a file (JSON may hold lone surrogates)."""
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return text.encode("utf-8", "replace").decode()
+
+
+# ------------------------------------------------------------------------------------------------ 2. The prompts
+
+LANGUAGE = {"chart": "Python code for Matplotlib", "table": "HTML code of the table", "svg": "SVG code"}
+LOOK_FOR = {
+    "chart": """\
+- structure_error: chart type, number and place of the subplots, shared axes
+- data_error: values and shape of the marks, scale and limits of an axis, missing or extra series, bars, points, slices
+- text_error: title, axis labels, tick labels, legend, annotations
+- style_error: colours, markers, line styles, grid, background""",
+    "table": """\
+- layout_error: rows, columns, merged cells, alignment, cells that changed place
+- text_error: words that are wrong, missing or extra
+- numeric_error: numbers, signs, units and symbols""",
+    "svg": """\
+- structure_error: composition, grouping, missing or extra parts
+- shape_error: geometry, size, position of a part
+- style_error: fill, stroke, opacity
+- text_symbol_error: letters, digits and symbols""",
+}
+
+
+def judge_prompt(task: str) -> str:
+    """What the judge is asked about two pictures of a `task`; it states the schema that `Verdict.parse` reads."""
+    counts = ", ".join(f'"{category}_count": int' for category in CATEGORIES[task])
+    return f"""The first image is the reference, a {task}. The second image was rendered from code that tries to \
+redraw it. List every visible difference, in these categories:
+{LOOK_FOR[task]}
+Name causes, not consequences: a changed value that moves the axis is one error. Ignore antialiasing and shifts that \
+nobody would notice. severity: 1 = minor, hardly disturbs a reader; 2 = medium, needs a correction before use; \
+3 = severe, wrong or misleading. location: the part concerned. description: what the second image shows and what it \
+should show. If the images look the same, the list is empty. Answer with this JSON and nothing else:
+{{{counts}, "errors": [{{"category": str, "severity": int, "location": str, "description": str}}]}}
+Each count is the number of errors of that category in the list."""
+
+
+def code_prompt(task: str) -> str:
+    """What the policy is asked: image to code."""
+    return f"Write the {LANGUAGE[task]} that redraws this image exactly. Answer with the code only."
+
+
+def revise_prompt(task: str, code: str, feedback: str) -> str:
+    """What the policy is asked in a revision (Eq. 8): image, draft and the judge's list to better code.
+
+    `feedback` is put in word for word (a verdict's JSON, or any other critique).
+    """
+    return f"""This code tries to redraw the image:
+{code}
+A comparison of its picture with the image found:
+{feedback}
+Correct the code. Answer with the complete {LANGUAGE[task]} only."""
+
+
+def _ask(images: list[Image.Image], prompt: str) -> list[dict]:
+    content = [{"type": "image", "image": image} for image in images]
+    return [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
+
+
+def judge_messages(task: str, reference: Image.Image, rendering: Image.Image) -> list[dict]:
+    """The conversation that asks for a verdict: two images, then the text."""
+    return _ask([reference, rendering], judge_prompt(task))
+
+
+def code_messages(task: str, image: Image.Image) -> list[dict]:
+    """The conversation that asks for code."""
+    return _ask([image], code_prompt(task))
+
+
+def revise_messages(task: str, image: Image.Image, code: str, feedback: str) -> list[dict]:
+    """The conversation that asks for a revision."""
+    return _ask([image], revise_prompt(task, code, feedback))
+
+
+# ------------------------------------------------------------------------------------------------ 3. Models
+
+# One row per scale; scripts print the row they use. canvas: pictures are put on a white square of so many px (None: as
+# they are, the model's own bounds lowered to max_pixels). tokens: the longest answer. gpu: GB of GPU memory needed.
+PRESETS = {
+    "tiny": dict(model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
+                 code_tokens=256, verdict_tokens=256, batch=16, quantize=False, gpu=0),
+    "2b": dict(model="Qwen/Qwen3-VL-2B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
+               code_tokens=2048, verdict_tokens=1024, batch=8, quantize=True, gpu=16),
+    "8b": dict(model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
+               code_tokens=4096, verdict_tokens=1024, batch=4, quantize=True, gpu=24),
+}
+
+
+def choose_preset(name: str, *, anywhere: bool = False) -> dict:
+    """The row of PRESETS, printed. Raises InputError: no such row, or no GPU for it (unless it runs `anywhere`)."""
+    if name not in PRESETS:
+        raise InputError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
+    row = PRESETS[name]
+    if row["gpu"] and not anywhere and not torch.cuda.is_available():
+        raise InputError(f"The preset {name} needs a GPU of {row['gpu']} GB and PyTorch finds none here; take the "
+                         f"preset tiny or a judge behind a URL.")
+    _say(f"preset {name}: " + ", ".join(f"{key}={value}" for key, value in row.items()))
+    return row
+
+
+class Qwen3VLProcessor(HubProcessor):
+    """Qwen3-VL's processor for text and images, without the video part, which alone needs torchvision.
+
+    It keeps the official name, so that other programs open a folder it saved with the official class.
+    """
+
+    def __init__(self, image_processor=None, tokenizer=None, chat_template=None, **_):
+        for name in ("image_pad", "video_pad", "vision_start", "vision_end"):
+            key, token = name.removesuffix("_pad"), f"<|{name}|>"
+            setattr(self, f"{key}_token", token)
+            setattr(self, f"{key}_token_id", tokenizer.convert_tokens_to_ids(token))
+        ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
+
+    def save_pretrained(self, save_directory, **kwargs):
+        """As usual, plus the settings of the video part, which the official class asks for."""
+        super().save_pretrained(save_directory, **kwargs)
+        shared = "patch_size", "temporal_patch_size", "merge_size", "image_mean", "image_std", "size"
+        video = {key: value for key, value in self.image_processor.to_dict().items() if key in shared}
+        video["video_processor_type"] = "Qwen3VLVideoProcessor"
+        Path(save_directory, "video_preprocessor_config.json").write_text(json.dumps(video, indent=2) + "\n")
+
+
+def load_processor(name: str, *, max_pixels: int | None = None) -> Qwen3VLProcessor:
+    """The processor of a Qwen3-VL checkpoint (folder or hub name). Pads on the left, needs no torchvision.
+
+    `max_pixels` lowers the image processor's own bound on width x height. Raises InputError.
+    """
+    name = _find(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
+        images = Qwen2VLImageProcessorPil.from_pretrained(name)
+        template = tokenizer.chat_template or Qwen3VLProcessor.get_processor_dict(name)[0].get("chat_template")
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(_why_not(name, error)) from error
+    longest = min(images.size["longest_edge"], max_pixels or images.size["longest_edge"])
+    images.size = {"longest_edge": longest, "shortest_edge": min(images.size["shortest_edge"], longest)}
+    return Qwen3VLProcessor(images, tokenizer, chat_template=template)
+
+
+def load_model(name: str, *, quantize: bool = False, device=None, dtype=None, max_pixels: int | None = None):
+    """(model, processor) of a Qwen3-VL checkpoint: a folder, a hub name, or a folder with a LoRA adapter.
+
+    `quantize`: 4-bit NF4 with double quantisation; the vision tower and the output layer stay as they are.
+    A folder with adapter_config.json becomes a peft model on its base. Raises InputError.
+    """
+    device, dtype = choose_device(device, dtype)
+    base = name = processor = _find(name)
+    options = {}
+    if quantize:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=["model.visual", "lm_head"])
+    try:
+        if (adapter := Path(name, "adapter_config.json")).is_file():
+            base = _find(json.loads(adapter.read_text())["base_model_name_or_path"], beside=Path(name))
+            processor = name if Path(name, "tokenizer_config.json").is_file() else base
+        model = Qwen3VLForConditionalGeneration.from_pretrained(base, dtype=dtype, device_map={"": device}, **options)
+        if base != name:
+            from peft import PeftModel  # only here: most runs need no adapter
+
+            model = PeftModel.from_pretrained(model, name)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise InputError(_why_not(base, error)) from error
+    return model.eval(), load_processor(processor, max_pixels=max_pixels)
+
+
+def choose_device(device=None, dtype=None) -> tuple[torch.device, torch.dtype]:
+    """One decision about device and number format for the whole program, printed once with its reason."""
+    gpu = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else None
+    why = "as asked" if device else "a GPU was found" if gpu else "no GPU was found"
+    device = torch.device(device or gpu or "cpu")
+    if device.type == "cuda" and gpu != "cuda":
+        raise InputError(f"The device {device} was asked for, but PyTorch finds no CUDA GPU here; leave it out.")
+    if dtype is None:
+        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        dtype = torch.bfloat16 if bf16 else torch.float16 if device.type == "cuda" else torch.float32
+        why += " with bfloat16" if bf16 else ", too old for bfloat16" if device.type == "cuda" else ", so exact numbers"
+    _say(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
+    return device, dtype
+
+
+@cache
+def _say(line: str) -> None:
+    """Print a line on stderr, once in a program."""
+    print(line, file=sys.stderr)
+
+
+def _find(name: str, beside: Path | None = None) -> str:
+    """A folder as given, or seen from this file (so that scripts run from anywhere), or else a hub name."""
+    for folder in (Path(name), HERE / name, *([beside / name, beside.parent / Path(name).name] if beside else [])):
+        if folder.is_dir():
+            return str(folder)
+    local = any((folder / str(name).split("/")[0]).is_dir() for folder in (Path(), HERE))  # data/..., runs/...
+    if local or str(name).startswith((".", "/", "~")) or str(name).count("/") != 1:
+        raise InputError(f"There is no folder {name!r}; give a folder or a hub name such as {PRESETS['2b']['model']}.")
+    return str(name)
+
+
+def _why(error: Exception) -> str:
+    """An exception in one line."""
+    name = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+    return _text(f"{name}{error}").strip().splitlines()[0][:200]
+
+
+def _why_not(name: str, error: Exception) -> str:
+    if Path(name).is_dir():
+        return (f"The folder {name!r} holds no complete model (config.json, *.safetensors, tokenizer and processor): "
+                f"{_why(error)}")
+    return (f"The model {name!r} is no folder here and could not be fetched from the Hugging Face hub "
+            f"({type(error).__name__}); check the name and the network.")
+
+
+@torch.inference_mode()
+def generate(model, processor, conversations, *, max_new_tokens: int, batch_size: int = 8, temperature: float = 0.0,
+             top_p: float = 1.0, progress=None) -> list[str]:
+    """Answers to `conversations` (lists of messages), in order. Left-padded batches with a KV cache.
+
+    temperature 0 takes the likeliest token. `progress(n)` is called with the number of answers of each batch.
+    """
+    tokenizer, answers = processor.tokenizer, []
+    stop = {tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id} - {None}
+    sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+    if temperature > 0:  # a checkpoint may bring its own top_k; 0 switches it off
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+    for start in range(0, len(conversations), batch_size):
+        inputs = processor.apply_chat_template(
+            conversations[start:start + batch_size], tokenize=True, add_generation_prompt=True, return_dict=True,
+            return_tensors="pt", processor_kwargs={"padding": True, "padding_side": "left"}).to(model.device)
+        tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, use_cache=True, eos_token_id=sorted(stop),
+                                pad_token_id=tokenizer.pad_token_id, **sampling)  # (B, prompt + answer)
+        answers += tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
+        if progress:
+            progress(len(tokens))
+    return answers
+
+
+def fit(image: Image.Image, canvas: int | None) -> Image.Image:
+    """`image` in RGB at the top left of a white square of `canvas` px, shrunk if larger; None: in RGB, as it is."""
+    image = image.convert("RGB")
+    if canvas is None or image.size == (canvas, canvas):
+        return image
+    square = Image.new("RGB", (canvas, canvas), "white")
+    image.thumbnail((canvas, canvas), Image.Resampling.LANCZOS)
+    square.paste(image)
+    return square
+
+
+class VisualERM:
+    """The judge: `VisualERM("data/tiny/judge").judge([("chart", reference, rendering), ...])` -> [Verdict, ...].
+
+    `judge`: a model folder, a hub name, a pair (model, processor) that is loaded already, or the URL of an
+    OpenAI-compatible server (`http://host:8000/v1`; `...#name` picks one of its models). `row`: a row of PRESETS.
+    """
+
+    def __init__(self, judge, row: dict = PRESETS["tiny"], *, workers: int = 8, timeout: float = 120.0):
+        self.row, self.workers, self.client = row, workers, None
+        if isinstance(judge, str) and judge.startswith(("http://", "https://")):
+            self._connect(judge, timeout)
+        elif isinstance(judge, str):
+            self.model, self.processor = load_model(judge, quantize=row["quantize"], max_pixels=row["max_pixels"])
+        else:
+            self.model, self.processor = judge
+
+    def judge(self, pairs, progress=None) -> list[Verdict]:
+        """Verdicts on `pairs` of (task, reference, rendering), in their order.
+
+        A server's reply that fails three times becomes an unreadable verdict with the reason in its notes, so that one
+        bad reply does not cost a whole run; if every reply fails, InputError gives the reason.
+        """
+        asked = [(task, judge_messages(task, *(fit(image, self.row["canvas"]) for image in images)))
+                 for task, *images in pairs]
+        if self.client is None:
+            answers = generate(self.model, self.processor, [messages for _, messages in asked], progress=progress,
+                               max_new_tokens=self.row["verdict_tokens"], batch_size=self.row["batch"])
+            return [Verdict.parse(task, answer) for (task, _), answer in zip(asked, answers)]
+        with ThreadPoolExecutor(self.workers) as pool:
+            verdicts = list(pool.map(lambda job: self._ask_server(*job, progress), asked))  # map keeps the order
+        failed = [verdict.notes[0] for verdict in verdicts if verdict.raw == ""]
+        if failed and len(failed) == len(verdicts):
+            raise InputError(f"The server at {self.client.base_url} gave no answer at all ({failed[0]}).")
+        return verdicts
+
+    def _connect(self, url: str, timeout: float) -> None:
+        import openai  # only here: a local judge needs no client
+
+        url, _, self.model = url.partition("#")
+        url = url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")
+        self.client = openai.OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=timeout,
+                                    max_retries=2)
+        try:
+            self.model = self.model or self.client.models.list().data[0].id
+        except openai.APIConnectionError as error:
+            raise InputError(f"No server answers at {url}; start it, or check address and port.") from error
+        except Exception as error:  # whatever a program that is no such server may send
+            raise InputError(f"What answers at {url} is no OpenAI-compatible server ({_why(error)}).") from error
+
+    def _ask_server(self, task: str, messages: list[dict], progress) -> Verdict:
+        content = [{"type": "image_url", "image_url": {"url": data_url(part["image"])}} if "image" in part else part
+                   for part in messages[0]["content"]]
+        try:
+            reply = self.client.chat.completions.create(
+                model=self.model, messages=[{"role": "user", "content": content}], temperature=0.0,
+                max_tokens=self.row["verdict_tokens"])
+            verdict = Verdict.parse(task, reply.choices[0].message.content or "")
+        except Exception as error:  # the network, the server, or a reply of any shape
+            verdict = Verdict(task, readable=False, notes=[_why(error)])
+        if progress:
+            progress(1)
+        return verdict
+
+
+# ------------------------------------------------------------------------------------------------ 4. Reward, Eq. 3-5
+
+EPS = 1e-6
+
+
+def severity_reward(severities: list[float], scale: float | None = None) -> list[float]:
+    """Eq. 3-4 for one task's batch: r_verm = clip(1 - S / (max S + eps), 0, 1), 1 = no error found.
+
+    With `scale` (the published code uses 50) S is divided by it instead of by the batch's maximum.
+
+    >>> [round(r, 3) for r in severity_reward([0, 2, 4])]
+    [1.0, 0.5, 0.0]
+    >>> severity_reward([0, 0]), [round(r, 3) for r in severity_reward([3, 3])]  # equal: nothing to learn from either
+    ([1.0, 1.0], [0.0, 0.0])
+    >>> severity_reward([0, 5, 60], scale=50)
+    [1.0, 0.9, 0.0]
+    """
+    scale = scale or max(severities, default=0) + EPS
+    return [min(1.0, max(0.0, 1 - severity / scale)) for severity in severities]
+
+
+def verm_rewards(verdicts: list[Verdict | None], scale: float | None = None) -> list[float]:
+    """Eq. 5: r = r_rsr + r_verm, in [0, 2]; None stands for code that did not render and is worth 0.
+
+    Each task of the batch is normalised by its own maximum (or by a fixed `scale`). The rule for an unreadable
+    verdict, here and nowhere else: it earns what the worst rendering of its batch earns, r_verm = 0, and does not
+    count in the maximum. So nothing can be won by a picture that confuses the judge, and it is still worth more
+    than code that does not render.
+
+    >>> v = lambda *s: Verdict("svg", [Discrepancy("shape_error", n, "", "") for n in s])
+    >>> [round(r, 3) for r in verm_rewards([v(), v(2), v(3, 1), None, Verdict("svg", readable=False)])]
+    [2.0, 1.5, 1.0, 0.0, 1.0]
+    """
+    rewards = [0.0 if verdict is None else 1.0 for verdict in verdicts]  # r_rsr
+    for task in CATEGORIES:
+        judged = [i for i, verdict in enumerate(verdicts) if verdict and verdict.task == task and verdict.readable]
+        for i, reward in zip(judged, severity_reward([verdicts[i].severity for i in judged], scale)):
+            rewards[i] += reward
+    return rewards
+
+
+# ------------------------------------------------------------------------------------------------ 5. Rival rewards
+
+
+def text_similarity(code_true: str, code_pred: str) -> float:
+    """1 - Levenshtein distance / length of the longer code, over characters. It never sees a picture."""
+    return Levenshtein.normalized_similarity(code_true, code_pred)
+
+
+def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
+    """Tree-edit-distance similarity of the first tables of two HTML texts (PubTabNet's TEDS; TEDS-S without contents).
+
+    TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included. Insert and delete cost
+    1; rename 1 if tag or spans differ, else for cells the normalised Levenshtein distance over characters and inline
+    tags. Departures: `th` counts as `td`; a span that is no number is 1; two empty tables give 1. No table gives 0.
+
+    >>> round(teds("<table><tr><td>ab<td>7</table>", "<table><tr><th>ab<td>9</table>"), 4)
+    0.6667
+    """
+    trees = [_table_tree(code) for code in (html_true, html_pred)]
+    if None in trees:
+        return 0.0
+    (left1, labels1, cells1, n1), (left2, labels2, cells2, n2) = trees
+    number, letter = {}, {}  # labels become integers and tokens letters, which C code compares
+    ids1, ids2 = ([number.setdefault(label, len(number)) for label in labels] for labels in (labels1, labels2))
+    rename = np.not_equal.outer(ids1, ids2).astype(float)  # (nodes 1, nodes 2)
+    if cells1 and cells2 and not structure_only:
+        words1, words2 = (["".join(chr(letter.setdefault(token, len(letter))) for token in cell)
+                           for cell in cells.values()] for cells in (cells1, cells2))
+        longest = np.maximum.outer([len(w) for w in words1], [len(w) for w in words2]).clip(1)
+        apart = cdist(words1, words2, scorer=Levenshtein.distance, dtype=np.int32) / longest
+        block = np.ix_(list(cells1), list(cells2))
+        rename[block] = np.maximum(rename[block], apart)
+    return 1.0 - tree_distance(np.array(left1), np.array(left2), rename) / max(n1, n2, 1)
+
+
+def _table_tree(code: str):
+    """The first table as postorder lists: leftmost leaf and label of each node, {cell's node: tokens}, n; or None."""
+    try:
+        parser = lxml.html.HTMLParser(remove_comments=True, remove_pis=True, encoding="utf-8")
+        table = lxml.html.document_fromstring(code.encode("utf-8", "replace"), parser=parser).find(".//table")
+    except (lxml.etree.LxmlError, ValueError):
+        table = None
+    if table is None:
+        return None
+    for cell in table.iter("th"):
+        cell.tag = "td"
+    left, labels, cells = [], [], {}
+
+    def span(cell, name):
+        digits = re.match(r"\s*(\d{1,6})", cell.get(name, ""))
+        return int(digits[1]) if digits else 1
+
+    def tokens(element):
+        yield from element.text or ""
+        for child in element:
+            yield f"<{child.tag}>"
+            yield from tokens(child)
+            yield f"</{child.tag}>"
+            if child.tag != "td":  # as in the reference implementation
+                yield from child.tail or ""
+
+    def visit(element):
+        first = len(left)  # the next node to be written is the leftmost leaf below this one
+        if element.tag == "td":
+            cells[first] = list(tokens(element))
+            labels.append(("td", span(element, "colspan"), span(element, "rowspan")))
+        else:
+            for child in element:
+                visit(child)
+            labels.append(element.tag)
+        left.append(first)
+
+    visit(table)
+    return left, labels, cells, sum(1 for _ in table.iterdescendants())
+
+
+def tree_distance(left1: np.ndarray, left2: np.ndarray, rename: np.ndarray) -> float:
+    """Zhang and Shasha's tree edit distance; insert and delete cost 1, rename costs rename[node 1, node 2].
+
+    `left`: for each node in postorder the index of the leftmost leaf below it. The textbook algorithm fills one table
+    per pair of key roots (a table's rows and cells are mostly such); here all pairs whose subtrees have the same two
+    shapes are filled at once, line by line, so that numpy does the work.
+    """
+    tree = np.zeros(rename.shape)  # tree[i, j]: distance between the subtrees under nodes i and j
+    for shape1, roots1 in _key_roots(left1):
+        for shape2, roots2 in _key_roots(left2):
+            first1, columns = roots1 - len(shape1) + 1, (roots2 - len(shape2) + 1)[:, None] + np.arange(len(shape2))
+            steps, spine = np.arange(len(shape2) + 1.0), shape2 == 0  # spine: nodes above the leftmost leaf
+            forest = np.empty((len(shape1) + 1, len(roots1), len(roots2), len(steps)))
+            forest[0] = steps
+            for i, leaf in enumerate(shape1):
+                row = (first1 + i)[:, None, None]
+                best = forest[leaf][..., shape2] + tree[row, columns]  # match two subtrees  (R1, R2, S2)
+                if leaf == 0:  # both forests are trees: match their roots
+                    best[..., spine] = forest[i][..., :-1][..., spine] + rename[row, columns[:, spine]]
+                line = forest[i + 1]
+                line[..., 0], line[..., 1:] = i + 1, np.minimum(best, forest[i][..., 1:] + 1)  # or delete node i
+                line[:] = np.minimum.accumulate(line - steps, axis=-1) + steps  # or insert any number of nodes
+                if leaf == 0:
+                    tree[row, columns[:, spine]] = line[..., 1:][..., spine]
+    return float(tree[-1, -1])
+
+
+def _key_roots(left: np.ndarray):
+    """[(leftmost leaf of each node of a subtree, counted within it; the roots of all such subtrees)], small first."""
+    shapes = {}
+    for root in {leaf: node for node, leaf in enumerate(left)}.values():  # the highest node above each leaf
+        shapes.setdefault(tuple(left[left[root]:root + 1] - left[root]), []).append(root)
+    return [(np.array(shape), np.array(roots)) for shape, roots in sorted(shapes.items(), key=lambda s: len(s[0]))]
+
+
+def ssim(reference: Image.Image, rendering: Image.Image) -> float:
+    """Structural similarity, mean over pixels and RGB: Gaussian window of 11 px, sigma 1.5, K1 0.01, K2 0.03.
+
+    A rendering of another size is resized to the reference's; under 11 px the edge is repeated.
+    """
+    images = [reference.convert("RGB"), rendering.convert("RGB").resize(reference.size, Image.Resampling.BILINEAR)]
+    x, y = (torch.from_numpy(np.array(im)).double().permute(2, 0, 1)[:, None] for im in images)  # (3, 1, H, W)
+    short = [max(0, 11 - side) for side in reference.size]
+    x, y = (F.pad(z, (0, short[0], 0, short[1]), mode="replicate") for z in (x, y))
+    window = torch.exp(-torch.arange(-5, 6).double() ** 2 / (2 * 1.5**2))
+    window = (window / window.sum()).tolist()
+
+    def blur(z):  # (3, 1, H, W) -> (3, 1, H - 10, W - 10); sums of shifted pictures, faster than a convolution
+        for axis in (3, 2):
+            z = sum(weight * z.narrow(axis, k, z.shape[axis] - 10) for k, weight in enumerate(window))
+        return z
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    value = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return float(value.mean())
+
+
+class VisionEncoder:
+    """Cosine similarity of two pictures' features: the reward that overlooks small things.
+
+    By default the tiny base's own vision tower, mean over its patch features: it needs no download, but it is not
+    DINO. With "facebook/dinov2-large" (any model that AutoModel loads) it is the class token, as the paper compares.
+    """
+
+    def __init__(self, name: str = PRESETS["tiny"]["model"], *, device=None):
+        device, dtype = choose_device(device)
+        name = _find(name)
+        try:
+            self.is_qwen = AutoConfig.from_pretrained(name).model_type == "qwen3_vl"
+            if self.is_qwen:
+                self.images = load_processor(name).image_processor
+                self.model = Qwen3VLForConditionalGeneration.from_pretrained(name, dtype=dtype).model.visual
+            else:
+                self.images = AutoImageProcessor.from_pretrained(name, backend="pil")
+                self.model = AutoModel.from_pretrained(name, dtype=dtype)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(_why_not(name, error)) from error
+        self.model = self.model.to(device).eval()
+
+    @torch.inference_mode()
+    def features(self, image: Image.Image) -> torch.Tensor:
+        """(D,) features of one picture."""
+        inputs = self.images(fit(image, None), return_tensors="pt").to(self.model.device)
+        pixels = inputs["pixel_values"].to(self.model.dtype)
+        if self.is_qwen:
+            return self.model(pixels, grid_thw=inputs["image_grid_thw"]).last_hidden_state.mean(0).float()
+        return self.model(pixel_values=pixels).last_hidden_state[0, 0].float()
+
+    def similarity(self, reference: Image.Image, rendering: Image.Image) -> float:
+        """Cosine, -1 to 1."""
+        return float(F.cosine_similarity(self.features(reference), self.features(rendering), dim=0))
+
+
+def rivals(task: str, reference, rendering, code_true=None, code_pred=None, encoder=None) -> dict[str, float | None]:
+    """All rival rewards of one pair; None where there is no code, no table or no encoder to compare with."""
+    coded, table = bool(code_true and code_pred), task == "table"
+    return {
+        "text": text_similarity(code_true, code_pred) if coded else None,
+        "teds": teds(code_true, code_pred) if coded and table else None,
+        "teds_s": teds(code_true, code_pred, structure_only=True) if coded and table else None,
+        "vision_encoder": encoder.similarity(reference, rendering) if encoder else None,
+        "ssim": ssim(reference, rendering),
+    }
+
+
+# ------------------------------------------------------------------------------------------------ 6. The report
+
+STYLE = """:root{color-scheme:light dark;--line:#8884;--soft:#8882}
+body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.4rem}h2{font-size:1rem;margin:0 0 .7rem}table{border-collapse:collapse;width:100%;font-size:.9rem}
+article{border:1px solid var(--line);border-radius:12px;padding:1rem 1.2rem;margin:1.2rem 0}
+.row{display:flex;flex-wrap:wrap;gap:.6rem 1rem;margin-bottom:.8rem}figure{margin:0;flex:1 1 14rem;max-width:26rem}
+img{width:100%;background:#fff;border:1px solid var(--line);border-radius:6px}figcaption{font-size:.8rem;opacity:.7}
+td,th{text-align:left;padding:.25rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
+.row span,pre{background:var(--soft);border-radius:6px;padding:.15rem .6rem}.s1{color:#b8860b}.s2{color:#d2691e}
+.s3{color:#d22}pre{white-space:pre-wrap;font-size:.8rem;padding:.6rem}summary{cursor:pointer;margin-top:.5rem}"""
+
+
+def data_url(image: Image.Image) -> str:
+    """A picture as a PNG data URL."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def html_report(title: str, cards: list[dict], intro: str = "") -> str:
+    """One self-contained page, everything escaped. A card has `title`, `images` [(caption, picture)] and may have
+    `verdict`, `values` {name: number or text; None is left out} and `texts` {name: long text, folded away}."""
+    page = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
+            f"<h1>{escape(title)}</h1><p>{escape(intro)}</p>"]
+    for card in cards:
+        page.append(f"<article><h2>{escape(card['title'])}</h2><div class=row>")
+        page += [f'<figure><img src="{data_url(image)}" alt=""><figcaption>{escape(caption)}</figcaption></figure>'
+                 for caption, image in card["images"]]
+        page.append("</div><div class=row>")
+        page += [f"<span>{escape(name)} <b>{escape(_show(value))}</b></span>"
+                 for name, value in card.get("values", {}).items() if value is not None]
+        page.append("</div>")
+        verdict = card.get("verdict")
+        if verdict and not verdict.readable:
+            page.append(f"<p class=s3>Unreadable verdict.</p><pre>{escape(verdict.raw[:2000])}</pre>")
+        elif verdict and verdict.errors:
+            page.append("<table><tr><th>severity<th>category<th>location<th>description")
+            page += [f"<tr><td class=s{e.severity}>{'●' * e.severity}<td>{escape(e.category)}<td>{escape(e.location)}"
+                     f"<td>{escape(e.description)}" for e in verdict.errors]
+            page.append("</table>")
+        elif verdict:
+            page.append("<p>No difference found.</p>")
+        page += [f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>"
+                 for name, text in card.get("texts", {}).items() if text]
+        page.append("</article>")
+    return "\n".join(page) + "</html>\n"
+
+
+def _show(value) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+# ------------------------------------------------------------------------------------------------ 7. Command line
+
+
+@dataclass
+class Settings:
+    """Flags of the command line."""
+
+    task: str = field(default="", metadata={"help": "chart, table or svg: what the two pictures show"})
+    judge: str = field(default="", metadata={"help": "model folder, hub name or URL; default: the preset's judge"})
+    preset: str = field(default="", metadata={"help": "row of PRESETS: tiny, 2b, 8b (8b: the default off this disk)"})
+    encoder: str = field(default=PRESETS["tiny"]["model"], metadata={"help": "vision encoder to compare with"})
+    examples: str = field(default="data/examples", metadata={"help": "folder with a pairs.jsonl to judge"})
+    out: str = field(default="runs/judge", metadata={"help": "folder for report.html"})
+    json: bool = field(default=False, metadata={"help": "print JSON and nothing else"})
+
+
+def load_image(path) -> Image.Image:
+    """A picture from disk, RGB on white, shrunk to 1024 px. Raises InputError: missing, no picture, too large."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > 64_000_000 or max(image.size) > 150 * min(image.size):
+                raise InputError(f"The picture {path} is {image.width} x {image.height}; at most 64 million pixels and "
+                                 f"a ratio of 150 between the sides are taken.")
+            image = image.convert("RGBA")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"There is no picture {path}.") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path} is no picture that can be read, or a much too large one.") from error
+    image.thumbnail((1024, 1024))
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def read_pairs(jsonl) -> list[dict]:
+    """Rows of a pairs.jsonl (VC-RewardBench's fields, gt_code and pred_code), plus the two pictures as `images`."""
+    path, rows = Path(jsonl), []
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+        try:
+            row = json.loads(line)
+            row["images"] = [load_image(path.parent / row[key]) for key in ("gt_img_path", "pred_img_path")]
+            CATEGORIES[row["category"]], row["id"]  # KeyError: an unknown task, or no id
+        except (ValueError, KeyError, TypeError, InputError) as error:
+            raise InputError(f"{path}:{number} is no pair of pictures ({_why(error)}).") from error
+        rows.append(row)
+    return rows
+
+
+def judge_examples(settings: Settings, judge: VisualERM, encoder: VisionEncoder) -> None:
+    """Judge every pair of a folder, print all rewards side by side, write the report."""
+    rows = read_pairs(Path(_find(settings.examples), "pairs.jsonl"))
+    verdicts, cards = judge.judge([(row["category"], *row["images"]) for row in rows]), []
+    for row, verdict, reward in zip(rows, verdicts, verm_rewards(verdicts)):
+        codes = row.get("gt_code"), row.get("pred_code")
+        values = {"severity": verdict.severity if verdict.readable else None, "Visual-ERM": reward - 1}  # r_verm
+        values |= rivals(row["category"], *row["images"], *codes, encoder)
+        truth = "\n".join(f"{e['severity']} {e['type']}  {e.get('location', '')}: {e['description']}"
+                          for e in row.get("human_errors", []))
+        print_verdict(str(row["id"]), verdict, values)
+        cards.append({"title": str(row["id"]), "images": list(zip(("reference", "rendering"), row["images"])),
+                      "verdict": verdict, "values": values,
+                      "texts": {"true errors": truth, "reference code": codes[0], "code of the rendering": codes[1]}})
+    report = Path(settings.out, "report.html")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(html_report("Visual-ERM: two pictures in, a list of discrepancies and a reward out", cards,
+                                  f"Judge {settings.judge}, vision encoder {settings.encoder}."), "utf-8")
+    print(f"{sum(not v.readable for v in verdicts)} of {len(verdicts)} verdicts unreadable; report: {report}")
+
+
+def print_verdict(title: str, verdict: Verdict, values: dict) -> None:
+    print(f"{title}: " + ", ".join(f"{name} {_show(value)}" for name, value in values.items() if value is not None))
+    for error in verdict.errors:
+        print(f"  {'*' * error.severity:3} {error.category}, {error.location}: {error.description}")
+    print("" if verdict.readable else f"  unreadable: {verdict.raw[:200]!r}\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 2 for what the user can put right."""
+    parser = HfArgumentParser(Settings, description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", nargs="*", help="ORIGINAL GENERATED; without pictures the examples are judged")
+    settings, rest = parser.parse_args_into_dataclasses(arguments)
+    try:
+        if len(rest.pictures) not in (0, 2):
+            raise InputError("Give two pictures, the original and the generated one, or none to judge the examples.")
+        if rest.pictures and settings.task not in CATEGORIES:
+            raise InputError(f"--task says what the pictures show: {', '.join(CATEGORIES)}; not {settings.task!r}.")
+        pictures = [load_image(path) for path in rest.pictures]
+        remote = settings.judge.startswith(("http://", "https://"))
+        big = remote or settings.judge and not Path(_find(settings.judge)).is_dir()  # not a folder of this disk
+        row = choose_preset(settings.preset or ("8b" if big else "tiny"), anywhere=remote)
+        settings.judge = settings.judge or row["judge"]
+        judge, encoder = VisualERM(settings.judge, row), VisionEncoder(settings.encoder)
+        if not pictures:
+            judge_examples(settings, judge, encoder)
+            return 0
+        verdict = judge.judge([(settings.task, *pictures)])[0]
+        if not verdict.readable:
+            raise InputError(f"The judge {settings.judge} answered nothing that is a verdict: {verdict.raw[:100]!r}")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    others = rivals(settings.task, *pictures, encoder=encoder)
+    reward = verm_rewards([verdict], scale=50)[0]  # one pair has no batch to be normalised by
+    if settings.json:
+        print(json.dumps({"verdict": json.loads(verdict.to_json()), "severity": verdict.severity, "reward": reward,
+                          "rivals": others}))
+    else:
+        print_verdict(rest.pictures[1], verdict, {"severity": verdict.severity, "reward": reward} | others)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
