@@ -1,0 +1,241 @@
+"""Reading chart scenes for `data/compare_chart.py`: axes, their limits, and what stands in them.
+
+Marks of different types meet on common ground: a bar, a point and a slice all have a name, a position and a value
+(`items`). So a bar chart drawn as a line is one structure_error, and its values still count one by one.
+"""
+import math
+
+from data.measure import VALUE, as_number, normal, should_be
+
+POINTS = ("bar", "barh", "line", "scatter", "pie", "errorbar", "area")     # types whose marks can be compared
+NOUNS = {"bar": "bar", "barh": "bar", "pie": "slice"}                      # all others have points
+
+
+def kind(mark):
+    """bar, barh, line, scatter, ... A line without a line is a scatter: plot(x, y, "o") and scatter(x, y) are one."""
+    if mark["type"] == "bars":
+        return "barh" if mark.get("orient") == "h" else "bar"
+    if mark["type"] == "line" and mark.get("linestyle") == "none":
+        return "scatter"
+    return mark["type"]
+
+
+def axis_of(of_kind):
+    """(axis along which marks are placed, axis along which values are read)."""
+    return ("y", "x") if of_kind == "barh" else ("x", "y")
+
+
+def fill(values, n, empty=""):
+    """`values` repeated or cut to length n."""
+    values = list(values or [empty])
+    return (values * (n // len(values) + 1))[:n]
+
+
+# ------------------------------------------------------------------------------------------------------- items
+def word_ticks(axes, axis):
+    """Ticks of an axis that name things: [(position, text)], empty if the texts are numbers."""
+    ticks = [(tick["pos"], normal(tick["text"])) for tick in axes.get(axis + "ticks", [])]
+    return ticks if any(text and as_number(text) is None for _, text in ticks) else []
+
+
+def items(mark, axes):
+    """The marks of a series in the order in which they stand along their axis.
+
+    [{"name", "pos", "value", "base", "color", ...}]: positions and values in data units, for slices as fractions of
+    the circle; "z" in three dimensions, "error" where there are error bars. Names are words only: "" for numbers.
+    """
+    of_kind = kind(mark)
+    if of_kind not in POINTS:
+        return []
+    if of_kind == "pie":
+        n = len(mark["fractions"])
+        columns = range(n), mark["fractions"], [], mark["colors"]
+        names = [normal(name) for name in fill(mark["names"], n)]
+    else:
+        if of_kind in ("bar", "barh"):
+            columns = mark["pos"], mark["value"], mark["base"], mark["colors"]
+        elif of_kind == "area":
+            columns = mark["x"], mark["high"], mark["low"], [mark.get("color")]
+        else:
+            columns = mark["x"], mark["y"], [], mark.get("colors") or [mark.get("color")]
+        names = _names(mark, of_kind, columns[0], axes)
+    pos, values, bases, colors = columns
+    n = len(values)
+    errors = [high - low for low, high in zip(mark.get("ylow") or [], mark.get("yhigh") or [])]
+    found = [dict(name=name, pos=x, value=v, base=b or 0, color=c, z=z, error=e) for name, x, v, b, c, z, e
+             in zip(names, pos, values, fill(bases, n, 0), fill(colors, n), fill(mark.get("z"), n, None),
+                    fill(errors, n, None)) if v is not None and x is not None]
+    return found if of_kind in ("line", "area", "pie") else sorted(found, key=lambda item: item["pos"])
+
+
+def _names(mark, of_kind, positions, axes):
+    """The word that the axis shows at each position; a bar of a group takes the word of its group."""
+    ticks = word_ticks(axes, axis_of(of_kind)[0])
+    gap = min((abs(b[0] - a[0]) for a, b in zip(ticks, ticks[1:])), default=1)
+    reach = (0.45 if of_kind in ("bar", "barh") else 0.01) * gap
+    own = fill(mark.get("names"), len(positions))
+    own = own if any(name and as_number(name) is None for name in own) else [""] * len(own)
+    return [normal(name) or next((text for at, text in ticks if abs(at - x) <= reach), "")
+            for x, name in zip(positions, own)]
+
+
+def regular(found):
+    """Whether items stand at equal distances, as categories and numbered points do."""
+    steps = [b["pos"] - a["pos"] for a, b in zip(found, found[1:])]
+    return all(abs(step - steps[0]) <= 1e-6 * abs(steps[0]) for step in steps)
+
+
+def shares(found):
+    """The items with values as shares of their sum, to compare bars with slices."""
+    total = sum(abs(item["value"]) for item in found) or 1
+    return [{**item, "value": item["value"] / total} for item in found]
+
+
+def rescaled(ours, theirs):
+    """Slices of `theirs` rescaled so that as many as possible equal `ours`.
+
+    If one slice of a pie grows, all others shrink; the cause is the one whose ratio to the others changed.
+    """
+    values = {item["name"]: item["value"] for item in ours}
+    partner = [values.get(item["name"]) if item["name"] else (ours[k]["value"] if k < len(ours) else None)
+               for k, item in enumerate(theirs)]
+    ratios = [1.0] + [value / item["value"] for item, value in zip(theirs, partner) if value and item["value"]]
+
+    def agreeing(ratio):
+        return sum(value is not None and abs(item["value"] * ratio - value) <= VALUE[0]
+                   for item, value in zip(theirs, partner))
+    best = max(ratios, key=lambda ratio: (agreeing(ratio), -abs(ratio - 1)))
+    if agreeing(best) < min(2, len(theirs) - 1):
+        best = 1.0
+    return [item if value is None or abs(item["value"] * best - value) > VALUE[0] else {**item, "value": value}
+            for item, value in zip(theirs, partner)]
+
+
+def interpolate(found, x):
+    """Value at `x` on the line through the items, whose positions rise."""
+    for a, b in zip(found, found[1:]):
+        if x <= b["pos"]:
+            share = (x - a["pos"]) / (b["pos"] - a["pos"])
+            return a["value"] + max(0.0, share) * (b["value"] - a["value"])
+    return found[-1]["value"]
+
+
+class Namer:
+    """Noun phrases of items: "bar 'B'" where the name is shown and unique, else "bar 3", counted along the axis."""
+
+    def __init__(self, ours, theirs, noun, where=""):
+        self.sides, self.noun, self.where = (ours, theirs), noun, where
+
+    def __call__(self, i, j):
+        found, k = (self.sides[1], j) if i is None else (self.sides[0], i)
+        name = found[k]["name"]
+        unique = name and [item["name"] for item in found].count(name) == 1
+        place = f"{self.noun} '{name}'" if unique else f"{self.noun} {k + 1}"
+        return f"{self.where}, {place}" if self.where else place
+
+
+def value_words(a, b, off, moved, kinds):
+    """Description of one mark that is off in value, in position or in both; `b` is found, `a` expected."""
+    if "pie" in kinds:
+        return should_be("share", 100 * b["value"], 100 * a["value"], "%")
+    if off > VALUE[0] and moved > VALUE[0]:
+        return f"{should_be('x', b['pos'], a['pos'])}; {should_be('value', b['value'], a['value'])}"
+    if off > VALUE[0]:
+        return should_be("value", b["value"], a["value"])
+    return should_be(axis_of(kinds[0])[0], b["pos"], a["pos"])
+
+
+# -------------------------------------------------------------------------------------------------------- axes
+def scaled(value, scale):
+    """A data value as a length on its axis."""
+    if scale == "log":
+        return math.log10(value) if value > 0 else -300.0
+    return math.copysign(math.log1p(abs(value)), value) if scale == "symlog" else value
+
+
+def span(axes, axis):
+    """Length of an axis in scaled units, never 0."""
+    low, high = (scaled(v, axes.get(axis + "scale")) for v in axes[axis + "lim"])
+    return abs(high - low) or 1.0
+
+
+def clip(value, limits):
+    return min(max(value, min(limits)), max(limits))
+
+
+def stretched(axes, target):
+    """`axes` with lines and bands that reach its limits (axhline, axvspan) reaching those of `target`."""
+    marks = []
+    for mark in axes["marks"]:
+        for k, axis in enumerate("xy"):
+            slack, ends = 1e-3 * span(axes, axis), sorted(axes[axis + "lim"])
+            if mark["type"] == "line" and len(mark["x"]) == 2 and mark["yx"[k]][0] == mark["yx"[k]][1] \
+                    and all(abs(a - b) <= slack for a, b in zip(sorted(mark[axis]), ends)):
+                mark = {**mark, axis: sorted(target[axis + "lim"])}
+            elif mark["type"] == "patch" and None not in mark["box"]:
+                box = list(mark["box"])
+                for end, low, reached in zip((k, k + 2), (True, False), (box[k] <= ends[0] + slack,
+                                                                        box[k + 2] >= ends[1] - slack)):
+                    box[end] = sorted(target[axis + "lim"])[not low] if reached else box[end]
+                mark = {**mark, "box": box}
+        marks.append(mark)
+    return {**axes, "marks": marks}
+
+
+def follows(axes, scene, axis):
+    """Whether the limits of an axis are those that Matplotlib chooses for the data (shared axes included)."""
+    if axes.get("projection", "rectilinear") != "rectilinear":
+        return True
+    limits = axes[axis + "lim"]
+    sharing = [other for other in scene["axes"] if other[axis + "lim"] == limits]
+    return any(_fits(group, axis, axes.get(axis + "scale"), limits) for group in ([axes], sharing))
+
+
+def _fits(group, axis, scale, limits):
+    extent = [scaled(v, scale) for axes in group for mark in axes["marks"] for v in _extent(mark, axis)
+              if v is not None and (v > 0 or scale != "log")]
+    if not extent:
+        return True
+    low, high = min(extent), max(extent)
+    margin, ends = 0.05 * (high - low), sorted(scaled(v, scale) for v in limits)
+    slack = 0.015 * (ends[1] - ends[0])
+    if high - low < 1e-9:                                              # one value: limits lie evenly around it
+        return abs(sum(ends) / 2 - low) <= slack
+    return (min(abs(ends[0] - low), abs(ends[0] - low + margin)) <= slack
+            and min(abs(ends[1] - high), abs(ends[1] - high - margin)) <= slack)
+
+
+def _extent(mark, axis):
+    """The data values along one axis that Matplotlib makes room for."""
+    of_kind = kind(mark)
+    if of_kind in ("bar", "barh"):
+        if axis_of(of_kind)[1] == axis:
+            return [*mark["value"], *mark["base"]]
+        return [x + side * w / 2 for x, w in zip(mark["pos"], fill(mark["thick"], len(mark["pos"]), 0.8))
+                for side in (-1, 1)]
+    keys = {"x": ("x", "xlow", "xhigh"), "y": ("y", "ylow", "yhigh", "low", "high")}[axis]
+    values = [v for key in keys for v in (mark.get(key) or [])]
+    if of_kind == "box":
+        values = [v for flier in mark.get("fliers") or [] for v in flier] + values if axis == "y" else \
+            [x + side for x in mark.get("pos", []) for side in (-0.5, 0.5)]
+    if "box" in mark:
+        values += mark["box"][axis == "y"::2]
+    return values
+
+
+def stacked(mark, axes):
+    """Whether the bars or the area of a series stand on those of another series."""
+    of_kind = kind(mark)
+    if of_kind not in ("bar", "barh", "area") or not any(item["base"] for item in items(mark, axes)):
+        return False
+    tops = {(item["pos"], item["value"]) for other in axes["marks"] if other is not mark and kind(other) == of_kind
+            for item in items(other, axes)}
+    return all(not item["base"] or any(abs(x - item["pos"]) < 1e-6 and abs(y - item["base"]) < 1e-4 * max(1, abs(y))
+                                       for x, y in tops) for item in items(mark, axes))
+
+
+def color_bar(axes):
+    """Whether an axes is the colour bar of another."""
+    width, height = axes["box"][2:]
+    kinds = {mark["type"] for mark in axes["marks"]}
+    return min(width, height) < 0.07 and max(width, height) > 5 * min(width, height) and kinds <= {"image", "patch"}

@@ -1,0 +1,76 @@
+"""Exact labels: two scenes in, the list of visible discrepancies out, and a fidelity score from 0 to 100.
+
+Nobody asserts these labels, they are measured. So an edit needs no label, two edits cannot contradict each other, and
+what a model gets wrong by itself is labelled as exactly as what was damaged on purpose. Rules:
+
+1. Causes, not consequences. A bar that changed is one data_error; ticks and automatic limits that follow are none.
+2. Only what can be seen counts: below the first threshold of the table there is no difference.
+3. Two programs that draw the same picture have no errors, however they are written.
+4. Where the chart type differs the values are still compared: a bar chart drawn as a line is one structure_error.
+5. More than four wrong marks of one series are one error ("5 of 8 values wrong").
+
+| task | what | category | 1 | 2 | 3 |
+| --- | --- | --- | --- | --- | --- |
+| chart | type, number of subplots | structure | | | always |
+| | places of subplots | structure | | always | |
+| | value or position, of the axis' span | data | > 0.5 % | > 10 % | > 30 % |
+| | share of a slice, of the circle | data | > 0.5 % | > 10 % | > 30 % |
+| | mark or series missing, extra | data | | | always |
+| | swapped categories | data | | always | |
+| | limits, of the span | data | > 2 % | > 10 % | > 50 %, reversed |
+| | scale (log, linear) | data | | always | |
+| | a text missing, extra | text | | always | |
+| | a text that reads otherwise | text | similarity >= 0.6 | else | |
+| | colour, CIE Lab distance | style | > 4 | > 25 | |
+| | opacity | style | > 0.05 | > 0.4 | |
+| | line width, marker size, bar width, relative | style | > 15 % | > 100 % | |
+| | line style, marker, pattern, grid, frame | style | always | | |
+| table | row, column, cell missing or extra; span | layout | | | always |
+| | rows, columns, cells swapped or moved; header | layout | | always | |
+| | alignment, bold, colours | layout | always | | |
+| | word | text | similarity >= 0.6 | else, empty | |
+| | number, relative | numeric | other writing, < 2 % | < 10 %, unit | else, sign, empty |
+| svg | shape missing, extra | structure | | | always |
+| | painting order, proportions of the canvas | structure | | always | |
+| | place, size, outline, of the canvas' side | shape | > 0.8 % | > 5 % | > 15 %, other type |
+| | fill, stroke; widths; opacity; dash | style | as for charts | | |
+| | text | text_symbol | similarity >= 0.6 | else, missing | |
+
+Fidelity is read from the same book (`data/measure.Ledger`): every visible element of either picture is an entry with
+a weight and a credit between 0 and 1, in groups with fixed shares:
+
+    fidelity = 100 * sum_g share_g * (sum weight * credit / sum weight)_g / sum_g share_g
+
+chart: data (the marks and their values) 70, axes (limits and all texts) 15, style 15; table: layout 30, content 70;
+svg: one group. A value that is off by a tenth of the axis keeps 1 - 0.1/0.3 = 2/3 of its credit; elements that are
+missing or extra have none; under the wrong chart type values are worth half. A chart of 3 bars of which one is off by
+a tenth of the axis has 100 * (0.70 * (1 + 1 + 2/3) / 3 + 0.15 + 0.15) = 92.2. With half of its bars wholly wrong and
+all else right a chart has 65. Fidelity is 100 if and only if there is no error.
+"""
+from data.compare_chart import examine_chart
+from data.compare_svg import examine_svg
+from data.compare_table import examine_table
+from data.measure import Ledger
+
+EXAMINE = {"chart": examine_chart, "table": examine_table, "svg": examine_svg}
+
+
+def compare(scene_true, scene_pred, *, same_pixels=False):
+    """What is visibly wrong in the second scene: list of `Discrepancy`, in category order, then in reading order.
+
+    `same_pixels`: the pictures are known to be equal, so there is no error. Raises ValueError for two tasks.
+    """
+    return [] if same_pixels else _examine(scene_true, scene_pred).discrepancies()
+
+
+def fidelity(scene_true, scene_pred):
+    """How much of the picture is right, 0 to 100. `scene_pred` None (the code did not render): 0."""
+    return 0.0 if scene_pred is None else _examine(scene_true, scene_pred).score()
+
+
+def _examine(true, pred):
+    if true["task"] != pred["task"] or true["task"] not in EXAMINE:
+        raise ValueError(f"cannot compare a {true['task']} with a {pred['task']}")
+    ledger = Ledger(true["task"])
+    EXAMINE[true["task"]](true, pred, ledger)
+    return ledger

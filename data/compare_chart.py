@@ -1,0 +1,264 @@
+"""Charts for `data/compare.py`: subplots are paired; of each, marks, axes, texts and looks go into the `Ledger`."""
+import math
+
+from data.chart_items import color_bar, follows, items, kind, scaled, span, word_ticks
+from data.compare_marks import Marks
+from data.measure import (LIMIT, PLACE, align, assign, check_color, check_text, normal, number, partial, reads,
+                          severity, should_be, similar)
+
+
+def examine_chart(true, pred, ledger):
+    """Compare two chart scenes; enter everything visible in `ledger`."""
+    if len(true["axes"]) == len(pred["axes"]) == 1:
+        true, pred = _one_title(true), _one_title(pred)
+    check_text(ledger, "axes", "text_error", "figure title", pred.get("title"), true.get("title"))
+    ours, theirs = (_subplots(scene) for scene in (true, pred))
+    pairs = [(0, 0)] if len(ours) == len(theirs) == 1 else assign(ours, theirs, _distance, gap=0.6)
+    _arrangement(ours, theirs, pairs, ledger)
+    for i, j in pairs:
+        prefix = f"subplot {i + 1}: " if len(ours) > 1 and i is not None else ""
+        if i is None or j is None:
+            ledger.cost("data", 0, _weight(ours[i] if j is None else theirs[j]))
+            continue
+        _Pair(ours[i], theirs[j], prefix, ledger, (true, pred)).compare()
+        _second_axes(true, pred, ours[i], theirs[j], prefix, ledger)
+    _color_bars(true, pred, ledger)
+    _figure(true, pred, ledger)
+
+
+def _one_title(scene):
+    """A chart with one subplot: a title is a title and a legend a legend, over the figure or over the axes."""
+    axes = scene["axes"][0]
+    axes = {**axes, "title": axes.get("title") or scene.get("title", ""),
+            "legend": axes.get("legend") or scene.get("legend")}
+    return {**scene, "axes": [axes], "title": "", "legend": None}
+
+
+def _subplots(scene):
+    return [axes for axes in scene["axes"] if axes.get("twin") is None and not color_bar(axes)]
+
+
+def _weight(axes):
+    return sum(len(items(mark, axes)) for mark in axes["marks"]) or 1
+
+
+def _distance(a, b):
+    words = 1 - similar(" ".join(a.get(key, "") for key in ("title", "ylabel", "xlabel")),
+                        " ".join(b.get(key, "") for key in ("title", "ylabel", "xlabel")))
+    types = sorted(map(kind, a["marks"])) != sorted(map(kind, b["marks"]))
+    place = math.dist(a["box"][:2], b["box"][:2])
+    return 0.3 * words + 0.2 * types + 0.2 * min(1, place) + 0.3 * (a["marks"] != b["marks"])
+
+
+def _arrangement(ours, theirs, pairs, ledger):
+    """Number, grid and order of the subplots."""
+    found, expected = len(theirs), len(ours)
+    if found != expected:
+        weight = max(4, sum(map(_weight, ours)) / max(1, expected))
+        ledger.differ("data", min(found, expected) / max(found, expected), "structure_error", 3, "plot",
+                      should_be("subplots", found, expected), weight)
+    elif _grid(ours) != _grid(theirs):
+        ledger.differ("style", 0.5, "structure_error", 2, "plot",
+                      "subplots {} x {}, should be {} x {}".format(*_grid(theirs), *_grid(ours)))
+    elif [j for _, j in pairs] != list(range(found)) and not any(None in pair for pair in pairs):
+        ledger.differ("style", 0.5, "structure_error", 2, "plot", "subplots in another order")
+
+
+def _grid(axes):
+    """(rows, columns) of subplots: distinct top and left edges, to a tenth of the figure."""
+    tops, lefts = {round(10 * (a["box"][1] + a["box"][3])) for a in axes}, {round(10 * a["box"][0]) for a in axes}
+    return tuple(sum(edge - 1 not in edges for edge in edges) for edges in (tops, lefts))
+
+
+def _second_axes(true, pred, t, p, prefix, ledger):
+    """Axes laid over a subplot (twinx): the second scale."""
+    ours, theirs = ([axes for axes in scene["axes"] if axes.get("twin") is not None
+                     and scene["axes"][axes["twin"]]["box"] == base["box"]] for scene, base in ((true, t), (pred, p)))
+    for k in range(max(len(ours), len(theirs))):
+        if k < min(len(ours), len(theirs)):
+            _Pair(ours[k], theirs[k], prefix + "second axis: ", ledger, (true, pred)).compare()
+        else:
+            extra = k >= len(ours)
+            ledger.differ("data", 0, "structure_error", 3, prefix + "second axis", "extra" if extra else "missing",
+                          _weight((theirs if extra else ours)[k]))
+
+
+def _color_bars(true, pred, ledger):
+    ours, theirs = ([axes for axes in scene["axes"] if color_bar(axes)] for scene in (true, pred))
+    if len(ours) != len(theirs):
+        ledger.differ("style", 0, "structure_error", 2, "color bar", "missing" if len(ours) > len(theirs) else "extra")
+    for t, p in zip(ours, theirs):
+        for key in ("title", "xlabel", "ylabel"):
+            check_text(ledger, "axes", "text_error", "color bar", p.get(key), t.get(key))
+
+
+def _figure(true, pred, ledger):
+    """What belongs to the whole figure: background, legend, texts."""
+    colors = [scene.get("facecolor") or "#ffffff" for scene in (true, pred)]
+    if colors != ["#ffffff", "#ffffff"]:
+        check_color(ledger, "style", "background", colors[1], colors[0])
+    _legend(true.get("legend"), pred.get("legend"), "", ledger)
+    notes = [[normal(note["text"]) for note in scene.get("texts") or []] for scene in (true, pred)]
+    for i, j in align(*notes, lambda a, b: 0.8 * (1 - similar(a, b))):
+        text = notes[0][i] if i is not None else notes[1][j]
+        check_text(ledger, "axes", "text_error", f"annotation '{text}'", "" if j is None else notes[1][j],
+                   "" if i is None else notes[0][i])
+
+
+def _legend(t, p, prefix, ledger, lost=(), gained=(), ordered=True):
+    """Legends; entries of series that are missing (`lost`) or extra (`gained`) are no errors of their own.
+
+    `ordered`: another order counts; Matplotlib reorders the entries where the type of a series changes.
+    """
+    where = prefix + "legend"
+    if not t and not p:
+        return
+    if not t or not p:
+        ledger.differ("axes", 0, "text_error", 2, where, "extra" if p else "missing", 2)
+        return
+    check_text(ledger, "axes", "text_error", where, p.get("title"), t.get("title"))
+    expected = _without([normal(entry["text"]) for entry in t["entries"]], lost)
+    found = _without([normal(entry["text"]) for entry in p["entries"]], gained)
+    if sorted(expected) == sorted(found):
+        if expected != found and ordered:
+            ledger.differ("axes", 0.5, "text_error", 1, where, "in another order")
+        else:
+            ledger.agree("axes", 2)
+        return
+    for i, j in align(expected, found, lambda a, b: 0.8 * (1 - similar(a, b))):
+        a, b = "" if i is None else expected[i], "" if j is None else found[j]
+        if a and b:
+            check_text(ledger, "axes", "text_error", where, b, a, weight=2 / len(expected))
+        else:
+            ledger.differ("axes", 0, "text_error", 2, where, f"'{b}' extra" if b else f"'{a}' missing", 0.5)
+
+
+def _without(texts, gone):
+    """`texts` less one occurrence of each of `gone`."""
+    texts = list(texts)
+    for text in gone:
+        if text in texts:
+            texts.remove(text)
+    return texts
+
+
+class _Pair:
+    """One subplot of each picture: `t` as it should be, `p` as it is."""
+
+    def __init__(self, t, p, prefix, ledger, scenes):
+        self.t, self.p, self.prefix, self.ledger, self.scenes = t, p, prefix, ledger, scenes
+        self.marks = Marks(t, p, prefix, ledger, scenes)
+
+    def compare(self):
+        self.marks.compare()
+        if not self.marks.turned and "pie" not in [kind(mark) for mark in self.t["marks"] + self.p["marks"]]:
+            for axis in "xy":
+                self.limits(axis)
+        for key, place in (("title", "title"), ("xlabel", "x-axis label"), ("ylabel", "y-axis label")):
+            check_text(self.ledger, "axes", "text_error", self.prefix + place, self.p.get(key), self.t.get(key))
+        for axis in "xy":
+            self.ticks(axis)
+        _legend(self.t.get("legend"), self.p.get("legend"), self.prefix, self.ledger, self.marks.lost,
+                self.marks.gained, not self.marks.retyped)
+        self.annotations()
+        self.looks()
+
+    def differ(self, group, credit, category, level, location, description, weight=1.0):
+        self.ledger.differ(group, credit, category, level, self.prefix + location, description, weight)
+
+    def limits(self, axis):
+        """Scale and limits of one axis; limits that follow from the data are no error of their own."""
+        t, p, place, changed = self.t, self.p, f"{axis} axis", self.marks.changed
+        scales = p.get(axis + "scale", "linear"), t.get(axis + "scale", "linear")
+        if scales[0] != scales[1]:
+            changed |= {axis}
+            return self.differ("axes", 0, "data_error", 2, place, "scale {}, should be {}".format(*scales), 2)
+        found, expected = p[axis + "lim"], t[axis + "lim"]
+        gap = max(abs(scaled(x, scales[0]) - scaled(y, scales[0])) / span(t, axis) for x, y in zip(found, expected))
+        if gap <= LIMIT[0]:
+            return self.ledger.agree("axes")
+        anywhere = changed or any(axes["marks"] != other["marks"] for axes, other
+                                  in zip(self.scenes[0]["axes"], self.scenes[1]["axes"]))
+        changed |= {axis}
+        if anywhere and follows(t, self.scenes[0], axis) and follows(p, self.scenes[1], axis):
+            return None
+        if (found[0] > found[1]) != (expected[0] > expected[1]):
+            return self.differ("axes", 0.3, "data_error", 3, place, "reversed")
+        ends = next(ends for digits in (3, 4, 5, 9) if digits == 9 or len(set(
+            ends := [f"{number(a, digits)} to {number(b, digits)}" for a, b in (found, expected)])) == 2)
+        return self.differ("axes", partial(gap, LIMIT), "data_error", severity(gap, LIMIT), place,
+                           f"range {ends[0]}, should be {ends[1]}")
+
+    def ticks(self, axis):
+        """Tick texts of one axis, unless they are names of marks or follow from changed limits."""
+        place = f"{axis} ticks"
+        found, expected = ([(tick["pos"], normal(tick["text"])) for tick in axes.get(axis + "ticks", [])
+                            if normal(tick["text"])] for axes in (self.p, self.t))
+        if self.marks.turned or not (found or expected):
+            return
+        if not found or not expected:
+            self.differ("axes", 0, "text_error", 2, place, "extra" if found else "missing")
+            return
+        words = [text for _, text in found], [text for _, text in expected]
+        named = word_ticks(self.t, axis) and word_ticks(self.p, axis)
+        longer = abs(self.t["box"][2 + (axis == "y")] / self.p["box"][2 + (axis == "y")] - 1) > 0.1      # room for more
+        if axis in self.marks.named or words[0] == words[1] or (axis in self.marks.changed or longer) and not named:
+            self.ledger.agree("axes")
+            return
+        at = dict(found)
+        wrong = [(at[pos], text) for pos, text in expected if pos in at and at[pos] != text]
+        credit = sum(text in words[0] for text in words[1]) / max(len(found), len(expected))
+        if len(found) == len(expected) and 1 <= len(wrong) <= 2:
+            self.ledger.cost("axes", credit)
+            for a, b in wrong:
+                self.ledger.tell("text_error", 1 if similar(a, b) >= 0.6 else 2, self.prefix + place, reads(a, b))
+        else:
+            self.differ("axes", credit, "text_error", 1, place,
+                        f"labels {_some(words[0])}, should be {_some(words[1])}")
+
+    def annotations(self):
+        """Texts inside the plot. One that sits on a mark and shows its value follows that mark."""
+        lengths = [span(self.t, axis) for axis in "xy"]
+        scales = [self.t.get(axis + "scale") for axis in "xy"]
+
+        def apart(a, b):
+            return min(1.5, math.hypot(*((scaled(a[axis], scale) - scaled(b[axis], scale)) / length
+                                         for axis, scale, length in zip("xy", scales, lengths))))
+        ours, theirs = self.t.get("annotations", []), self.p.get("annotations", [])
+        pairs = assign(ours, theirs, lambda a, b: 0.6 * (1 - similar(a["text"], b["text"])) + 0.4 * apart(a, b), 0.45)
+        for i, j in pairs:
+            a, b = ours[i] if i is not None else None, theirs[j] if j is not None else None
+            where = f"annotation '{normal((a or b)['text'])}'"
+            if self.marks.follows_mark(a, b) or (a is None or b is None) and self.marks.turned:
+                self.ledger.agree("axes")
+            elif a is None or b is None:
+                self.differ("axes", 0, "text_error", 2, where, "missing" if b is None else "extra")
+            else:
+                check_text(self.ledger, "axes", "text_error", self.prefix + where, b["text"], a["text"])
+                if apart(a, b) > PLACE[1] and not self.marks.changed and not self.marks.turned:
+                    self.differ("axes", 0.5, "text_error", 1, where, "in another place")
+
+    def looks(self):
+        """Grid, background and frame."""
+        t, p = self.t, self.p
+        ticked = [axis for axis in "xy" if bool(t.get(axis + "ticks")) == bool(p.get(axis + "ticks"))]
+        shown = [tuple(axis for axis in ticked if (axes.get("grid") or {}).get(axis)) for axes in (t, p)]
+        if not self.marks.turned and shown[0] != shown[1]:
+            words = f"{' and '.join(shown[1])}, should be {' and '.join(shown[0])}" if all(shown) else \
+                "extra" if shown[1] else "missing"
+            self.differ("style", 0, "style_error", 1, "grid", words)
+        elif shown[0]:
+            self.ledger.agree("style")
+        behind = [scene.get("facecolor") or "#ffffff" for scene in self.scenes]
+        colors = [axes.get("facecolor") or color for axes, color in zip((t, p), behind)]
+        if colors != behind:
+            check_color(self.ledger, "style", self.prefix + "background", colors[1], colors[0])
+        frames = [[side for side in ("left", "right", "top", "bottom") if side in axes.get("spines", [])]
+                  for axes in (t, p)]
+        if frames[0] != frames[1] and not self.marks.turned:
+            self.differ("style", 0.5, "style_error", 1, "frame",
+                        f"{' '.join(frames[1]) or 'none'}, should be {' '.join(frames[0]) or 'none'}")
+
+
+def _some(texts):
+    return ", ".join(texts[:4]) + (", ..." if len(texts) > 4 else "")

@@ -1,0 +1,440 @@
+"""The marks of charts for `data/compare_chart.py`: series are paired, then their bars, points and slices.
+
+`Marks` compares what stands in one subplot of each picture, and remembers what the axes and texts around it need to
+know: whether they may have moved with the data (`changed`), and which names and numbers were told already.
+"""
+from data.chart_items import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
+                              scaled, shares, span, stacked, stretched, value_words)
+from data.measure import (COLOR, MANY, OPACITY, VALUE, WIDTH, align, as_number, assign, check_color, color_distance,
+                          color_words, normal, number, partial, reads, severity, should_be, similar, text_credit)
+
+LINES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted", "none": "none"}
+MARKERS = {"o": "circle", "s": "square", "^": "triangle", "v": "down triangle", "D": "diamond", "d": "thin diamond",
+           "x": "cross", "+": "plus", "*": "star", ".": "dot", "none": "none", "p": "pentagon", "h": "hexagon"}
+SIZES = (("linewidth", "line width"), ("sizes", "marker size"), ("markersize", "marker size"), ("thick", "bar width"),
+         ("hole", "hole"))
+NAMES = {"errorbar": "error bars ", "patch": "shape ", "area": "area "}    # of series that come with others
+DENSE = 20                                     # lines with more points than this are compared as curves
+
+
+class Marks:
+    """The marks of one subplot of each picture: `t` as it should be, `p` as it is; `scenes` are the two charts."""
+
+    def __init__(self, t, p, prefix, ledger, scenes):
+        self.t, self.p, self.prefix, self.ledger = t, stretched(p, t), prefix, ledger
+        self.scenes = scenes
+        self.changed = set()           # axes ("x", "y") along which marks moved: their limits and ticks may follow
+        self.named = set()             # axes whose tick texts were compared as names of marks
+        self.lost, self.gained = [], []         # labels of missing and of extra series
+        self.retyped = self.turned = False      # a change of type; a change of type that makes the axes incomparable
+        self.shared = []               # what may be told once for all series: (what, series, places, count, kinds)
+        self.shift = []                # (expected item, found item) of marks that moved: texts on them move along
+
+    def differ(self, group, credit, category, level, location, description, weight=1.0):
+        self.ledger.differ(group, credit, category, level, self.prefix + location, description, weight)
+
+    def tell(self, category, level, location, description):
+        self.ledger.tell(category, level, self.prefix + location, description)
+
+    # ------------------------------------------------------------------------------------------------- series
+    def compare(self):
+        """Pair the series, then look at each pair."""
+        ours, theirs = self.t["marks"], self.p["marks"]
+        pairs = assign(ours, theirs, self.distance, gap=0.5)
+        single = len(ours) == 1
+        kinds = {(kind(ours[i]), kind(theirs[j])) for i, j in pairs if None not in (i, j)}
+        told = len(kinds) == 1 and all(a != b for a, b in kinds)
+        if told:                                                     # every series changed alike: told once
+            self.tell("structure_error", 3, "plot", "type {1}, should be {0}".format(*kinds.pop()))
+        self.stacking(ours, theirs)
+        for i, j in pairs:
+            if j is None:
+                self.alone(ours[i], self.t, "missing", "plot" if single else self.series(ours[i], self.t, i))
+            elif i is None:
+                many = len(theirs) > 1
+                self.alone(theirs[j], self.p, "extra", self.series(theirs[j], self.p, j) if many else "plot")
+            else:
+                where = "" if single and len(theirs) == 1 else self.series(ours[i], self.t, i)
+                shifted = len(ours) != len(theirs) and i != j < len(ours)
+                self.cycle = _color(ours[j]) if shifted else None    # the colours go on where a series is missing
+                self.mark(ours[i], theirs[j], where, told)
+        self.tell_shared()
+
+    def series(self, mark, axes, index):
+        """Noun phrase of a series: its name where the legend shows it, else its number."""
+        label = normal(mark.get("label"))
+        shown = label in [normal(entry["text"]) for entry in (axes.get("legend") or {}).get("entries", [])]
+        return f"series '{label}'" if label and shown else f"series {index + 1}"
+
+    def stacking(self, ours, theirs):
+        """Bars side by side instead of on top of each other, or the other way round."""
+        flags = [any(stacked(mark, axes) for mark in marks) for marks, axes in ((ours, self.t), (theirs, self.p))]
+        counts = [sum(kind(mark) in ("bar", "barh") for mark in marks) for marks in (ours, theirs)]
+        self.restacked = flags[0] != flags[1] and min(counts) > 1
+        if self.restacked:
+            words = [("grouped", "stacked")[flag] for flag in flags]
+            self.changed |= set("xy")
+            self.differ("data", 0, "structure_error", 3, "plot", f"bars {words[1]}, should be {words[0]}", 2)
+
+    def alone(self, mark, axes, what, where):
+        """A series without a partner."""
+        (self.lost if what == "missing" else self.gained).append(normal(mark.get("label")))
+        self.changed |= set("xy")
+        self.differ("data", 0, "data_error", 3, where, NAMES.get(mark["type"], "") + what,
+                    max(1, len(items(mark, axes))))
+
+    def distance(self, a, b):
+        """0 for the same series, 1 for two that have nothing in common (over 1: they cannot be compared)."""
+        kinds = kind(a), kind(b)
+        if kinds[0] != kinds[1] and not all(of_kind in POINTS for of_kind in kinds):
+            return 2.0
+        ours, theirs = items(a, self.t), items(b, self.p)
+        off = [1.0] * abs(len(ours) - len(theirs))
+        off += [min(1, self.off(x, y, kinds) / VALUE[2]) for x, y in zip(ours, theirs)]
+        colors = color_distance(_color(a), _color(b))
+        return (0.3 * (kinds[0] != kinds[1]) + 0.3 * (normal(a.get("label")) != normal(b.get("label")))
+                + 0.1 * min(1, colors / COLOR[1]) + 0.3 * (sum(off) / len(off) if off else 0))
+
+    def off(self, a, b, kinds, what="value"):
+        """How far item `b` is from `a`, as a fraction of the axis (of the circle) on which `what` is read."""
+        if "pie" in kinds:
+            return abs(a[what] - b[what])
+        which = what != "pos"                                        # 0: axis of positions, 1: axis of values
+        axis, other = axis_of(kinds[0])[which], axis_of(kinds[1])[which]
+        scale, length = self.t.get(axis + "scale"), span(self.t, axis)
+        raw = abs(scaled(a[what], scale) - scaled(b[what], scale)) / length
+        clipped = abs(scaled(clip(a[what], self.t[axis + "lim"]), scale)
+                      - scaled(clip(b[what], self.p[other + "lim"]), scale)) / length
+        return min(raw, clipped)
+
+    def mark(self, a, b, where, told):
+        """One series of both pictures. `where` is "" if it is the only one; `told`: its type is told already."""
+        kinds = kind(a), kind(b)
+        ours, theirs = items(a, self.t), items(b, self.p)
+        if kinds[0] != kinds[1]:
+            self.retyped = True
+            self.ledger.cost("data", 0, max(1, len(ours)))
+            self.turned |= "pie" in kinds or "barh" in kinds
+            if not told:
+                self.tell("structure_error", 3, where or "plot", "type {1}, should be {0}".format(*kinds))
+            if "pie" in kinds:
+                ours, theirs = shares(ours), shares(theirs)
+        elif kinds[0] == "pie":
+            theirs = rescaled(ours, theirs)
+        if kinds[0] not in POINTS:
+            return self.whole(a, b, where or "plot")
+        on_top = stacked(a, self.t), stacked(b, self.p)
+        if self.restacked or all(on_top) or any(on_top) and kinds[0] != kinds[1]:
+            ours, theirs = ([{**item, "value": item["value"] - item["base"], "base": 0} for item in found]
+                            for found in (ours, theirs))             # what lies below is another series' business
+        if kinds[0] == kinds[1] == "line" and self.curve(ours, theirs, a, b, where):
+            pairs = list(zip(range(len(ours)), range(len(theirs))))
+        else:
+            pairs = self.pair(ours, theirs, kinds)
+            self.items(pairs, ours, theirs, kinds, where)
+        self.colors(pairs, ours, theirs, kinds, where)
+        if kinds[0] == kinds[1]:
+            self.paint(a, b, kinds[0], where or "plot")
+        return None
+
+    # -------------------------------------------------------------------------------------------------- items
+    def pair(self, ours, theirs, kinds):
+        """Pair the items of one series: [(i, j), (i, None), (None, j)]."""
+        names = [item["name"] for item in ours], [item["name"] for item in theirs]
+        named = any(names[0]) and any(names[1])
+        n, m = len(ours), len(theirs)
+        if kinds[0] == kinds[1] == "scatter" and not named and max(n, m) <= 40:
+            return assign(ours, theirs, lambda a, b: self.off(a, b, kinds) + self.off(a, b, kinds, "pos"), 2)
+        if n == m:
+            pairs = [(i, i) for i in range(n)]
+            if named and names[0] != names[1] and sorted(names[0]) == sorted(names[1]) and len(set(names[0])) == n:
+                by_name = [(i, names[1].index(name)) for i, name in enumerate(names[0])]
+                renamed = sum(a != b for a, b in zip(*names))                      # a swap is one error, names are two
+                if self.wrong(by_name, ours, theirs, kinds) + 1 < self.wrong(pairs, ours, theirs, kinds) + renamed:
+                    return by_name
+            return pairs
+        ordinal = named or regular(ours) and regular(theirs)
+
+        def distance(a, b):
+            value = min(1, self.off(a, b, kinds) / VALUE[2])
+            if named:
+                return 0.5 * (1 - similar(a["name"], b["name"])) + 0.3 * value + 0.2 * (a["color"] != b["color"])
+            place = min(1, self.off(a, b, kinds, "pos") / 0.05)
+            return value + 0.001 * place if ordinal else 0.5 * value + 0.5 * place
+        return align(ours, theirs, distance)
+
+    def wrong(self, pairs, ours, theirs, kinds):
+        return sum(self.off(ours[i], theirs[j], kinds) > VALUE[0] for i, j in pairs)
+
+    def items(self, pairs, ours, theirs, kinds, where):
+        """Enter the values, positions and names of the paired items of one series."""
+        noun = NOUNS.get(kinds[0], "point")
+        place = Namer(ours, theirs, noun, where)
+        full = [all(item["name"] for item in found) for found in (ours, theirs)]
+        named = any(full) and all(any(item["name"] for item in found) for found in (ours, theirs))
+        placed = not (named or len(ours) != len(theirs) and regular(ours) and regular(theirs) or "pie" in kinds)
+        values, lonely, errors = [], {"missing": [], "extra": []}, 0     # lonely: (i, j) of items without a partner
+        self.order(pairs, ours, theirs, kinds, where)
+        for i, j in pairs:
+            if i is None or j is None:
+                self.ledger.cost("data", 0)
+                if not self.cut_off(ours[i] if j is None else theirs[j], kinds[0], self.p if j is None else self.t):
+                    lonely["missing" if j is None else "extra"].append((i, j))
+                    self.shift.append((ours[i] if j is None else None, theirs[j] if i is None else None))
+                continue
+            a, b = ours[i], theirs[j]
+            if named and a["name"] != b["name"]:
+                self.name(a, b, kinds, place(i, j), len(pairs))
+            elif named:
+                self.ledger.agree("axes", 1 / len(pairs))
+            off, moved = self.off(a, b, kinds), self.off(a, b, kinds, "pos") if placed else 0
+            based = self.off(a, b, kinds, "base") if a["base"] != b["base"] and "pie" not in kinds else 0
+            deep = abs(a["z"] - b["z"]) / max(1e-9, max(abs(item["z"] or 0) for item in ours)) \
+                if None not in (a["z"], b["z"]) else 0
+            errors += self.error_bar(a, b, kinds)
+            worst = max(off, moved, based, deep)
+            if worst <= VALUE[0]:
+                self.ledger.agree("data")
+                continue
+            self.shift.append((a, b))
+            self.ledger.cost("data", partial(off, VALUE) * partial(moved, VALUE) * partial(max(based, deep), VALUE))
+            words = should_be("start", b["base"], a["base"]) if worst == based else should_be("z", b["z"], a["z"]) \
+                if worst == deep else value_words(a, b, off, moved, kinds)
+            values.append((severity(worst, VALUE), place(i, j), words))
+        self.tell_many("data_error", values, where, len(ours), "values wrong")
+        if errors:
+            self.differ("data", 1 - errors / len(ours), "data_error", 2, where or "plot",
+                        f"{errors} of {len(ours)} error bars wrong")
+        for what, alone in lonely.items():
+            self.shared.append((what, where, [Namer(ours, theirs, noun)(i, j) for i, j in alone], len(ours), noun))
+        if values or errors or lonely["missing"] or lonely["extra"]:
+            self.changed |= set("xy")
+        if named and "pie" not in kinds:
+            self.named |= {axis_of(kinds[0])[0]}
+
+    def error_bar(self, a, b, kinds):
+        """1 if the error bars of two items differ in length, else 0."""
+        if a["error"] is None or b["error"] is None or kinds != ("errorbar", "errorbar"):
+            return 0
+        return int(abs(a["error"] - b["error"]) / span(self.t, "y") > VALUE[0])
+
+    def cut_off(self, item, of_kind, axes):
+        """Whether an item is missing in one picture only because limits that were set there leave it out."""
+        scene = self.scenes[axes is self.p]
+        for axis, value in zip(axis_of(of_kind), (item["pos"], item["value"])):
+            if of_kind != "pie" and clip(value, axes[axis + "lim"]) != value and not follows(axes, scene, axis):
+                return True
+        return False
+
+    def order(self, pairs, ours, theirs, kinds, where):
+        """Named items that changed their order: a swap of two, or more."""
+        moved = [(i, j) for i, j in pairs if None not in (i, j) and i != j]
+        if not moved or len(pairs) != len(ours) or any(None in pair for pair in pairs) or not ours[moved[0][0]]["name"]:
+            return
+        self.changed |= set("xy")
+        self.ledger.cost("data", 0.5, len(moved))
+        if len(moved) == 2:
+            i, j = moved[0]
+            place = Namer(ours, theirs, NOUNS.get(kinds[0], "point"))(i, i)
+            self.shared.append((f"swapped with '{ours[j]['name']}'", where, [place], len(ours), ""))
+        else:
+            self.tell("data_error", 2, where or "plot", "in another order")
+
+    def name(self, a, b, kinds, place, n):
+        """A category with the wrong name: told once for its tick, or for its slice."""
+        self.ledger.cost("axes", text_credit(b["name"], a["name"]), 1 / n)
+        where = place if "pie" in kinds else f"{axis_of(kinds[0])[0]} ticks"
+        if not b["name"] or not a["name"]:
+            self.tell("text_error", 2, where, f"'{b['name']}' extra" if b["name"] else f"'{a['name']}' missing")
+        else:
+            self.tell("text_error", 1 if similar(a["name"], b["name"]) >= 0.6 else 2, where,
+                      reads(b["name"], a["name"]))
+
+    def tell_shared(self):
+        """Tell marks without a partner, and swaps; what is the same in all series is told once."""
+        for what in sorted({entry[0] for entry in self.shared}, key=[entry[0] for entry in self.shared].index):
+            found = [entry for entry in self.shared if entry[0] == what]
+            places = [entry[2] for entry in found]
+            if len(found) > 1 and places[0] and all(place == places[0] for place in places):
+                found = [(what, "", *found[0][2:])]
+            level = 2 if what.startswith("swapped") else 3
+            for _, where, alone, n, noun in found:
+                comma = where + ", " if where else ""
+                self.tell_many("data_error", [(level, comma + at, what) for at in alone], where, n, f"{noun}s {what}")
+
+    def tell_many(self, category, entries, where, n, words):
+        """Tell each of a few (severity, location, description), or all at once if they are more than MANY."""
+        if len(entries) > MANY:
+            self.tell(category, max(level for level, _, _ in entries), where or "plot",
+                      f"{len(entries)} of {n} {words}")
+        else:
+            for level, at, description in entries:
+                self.tell(category, level, at, description)
+
+    # ------------------------------------------------------------------------------------------- other shapes
+    def curve(self, ours, theirs, a, b, where):
+        """Compare two dense lines, or two lines without markers, as curves. True if that settled it."""
+        dense = max(len(ours), len(theirs)) > DENSE
+        bare = a.get("marker", "none") == b.get("marker", "none") == "none"
+        if not (dense or bare) or min(len(ours), len(theirs)) < 2:
+            return False
+        gaps = self.curve_gaps(ours, theirs, dense)
+        if gaps is None or not dense and max(gaps) > VALUE[0]:
+            return False
+        weight = min(DENSE, len(ours))
+        if max(gaps) <= VALUE[0]:
+            self.ledger.agree("data", weight)
+            return True
+        wrong = sum(gap > VALUE[0] for gap in gaps) / len(gaps)
+        self.changed |= set("xy")
+        self.differ("data", sum(partial(gap, VALUE) for gap in gaps) / len(gaps), "data_error",
+                    severity(max(gaps), VALUE), where or "plot",
+                    f"curve off by {_percent(max(gaps))} over {_percent(wrong)}", weight)
+        return True
+
+    def curve_gaps(self, ours, theirs, dense):
+        """Gaps of two curves at all their x, as fractions of the y axis; None if x does not run one way."""
+        kinds = "line", "line"
+        if any(b["pos"] <= a["pos"] for found in (ours, theirs) for a, b in zip(found, found[1:])):
+            return None
+        if max(self.off(ours[k], theirs[k], kinds, "pos") for k in (0, -1)) > 0.02:
+            return [1.0] * len(ours) if dense else None
+        at = sorted({item["pos"] for item in ours + theirs})
+        return [self.off({"value": interpolate(ours, x)}, {"value": interpolate(theirs, x)}, kinds) for x in at]
+
+    def whole(self, a, b, where):
+        """Images, boxes and patches."""
+        if a["type"] == "image":
+            return self.image(a, b, where)
+        if a["type"] == "box":
+            parts = [(f"{key} ", dict(value=x), dict(value=y), k) for key in ("median", "q1", "q3", "low", "high")
+                     for k, (x, y) in enumerate(zip(a[key], b[key])) if None not in (x, y)]
+            missing = abs(len(a["median"]) - len(b["median"]))
+        else:
+            parts = [("", {what: x}, {what: y}, None) for what, x, y
+                     in zip(("pos", "value") * 2, a["box"], b["box"]) if None not in (x, y)]
+            missing = 0
+        kinds = ("barh", "barh") if a.get("orient") == "h" else ("bar", "bar")
+        found = {}                                                   # number of the box -> (gap, words)
+        for key, x, y, k in parts:
+            gap = self.off(x, y, kinds, next(iter(x)))
+            words = should_be(key.strip(), y["value"], x["value"]) if k is not None else f"off by {_percent(gap)}"
+            if gap > found.get(k, (VALUE[0], ""))[0]:
+                found[k] = gap, words
+        if missing:
+            more = "extra" if len(b["median"]) > len(a["median"]) else "missing"
+            self.differ("data", 0, "data_error", 3, where, f"{missing} boxes {more}", missing)
+        for k, (gap, words) in found.items():
+            name = "" if k is None else (a.get("names") or [""] * 99)[k]
+            place = where if k is None else f"box '{normal(name)}'" if name else f"box {k + 1}"
+            self.differ("data", partial(gap, VALUE), "data_error", severity(gap, VALUE), place, words)
+        if found or missing:
+            self.changed |= set("xy")
+        else:
+            self.ledger.agree("data", 4)
+        check_color(self.ledger, "style", self.prefix + where, b.get("color"), a.get("color"))
+        return None
+
+    def image(self, a, b, where):
+        """Heat maps: cell by cell if few differ; the map of colours."""
+        if a["shape"][:2] != b["shape"][:2]:
+            return self.differ("data", 0, "data_error", 3, where, "cells {} x {}, should be {} x {}".format(
+                *b["shape"][:2], *a["shape"][:2]), 4)
+        cells = [(r, c, x, y) for r, rows in enumerate(zip(a["data"], b["data"])) for c, (x, y) in enumerate(zip(*rows))
+                 if isinstance(x, (int, float)) and isinstance(y, (int, float))]
+        values = [x for _, _, x, _ in cells]
+        length = max(values, default=1) - min(values, default=0) or 1.0
+        wrong, n = [], max(1, len(cells))
+        for r, c, x, y in cells:
+            gap = abs(x - y) / length
+            self.ledger.entries["data"].append([min(1, 20 / n), partial(gap, VALUE)])
+            if gap > VALUE[0]:
+                self.shift.append((dict(value=x), dict(value=y)))
+                wrong.append((severity(gap, VALUE), f"row {r + 1}, column {c + 1}", should_be("value", y, x)))
+        self.tell_many("data_error", wrong, where, len(cells), "values wrong")
+        if a.get("cmap") != b.get("cmap"):
+            self.differ("style", 0, "style_error", 2, where, f"colors {b.get('cmap')}, should be {a.get('cmap')}")
+        else:
+            self.ledger.agree("style")
+        return None
+
+    # -------------------------------------------------------------------------------------------------- paint
+    def colors(self, pairs, ours, theirs, kinds, where):
+        """Colour of a series as a whole, or of the few marks that differ."""
+        both = [(i, j) for i, j in pairs if None not in (i, j)]
+        lists = [[item["color"] for item in found] for found in (ours, theirs)]
+        if not both or kinds[0] != kinds[1] and any(len(set(colors)) > 1 for colors in lists):
+            return                                   # a pie has a colour a slice, bars have one: follows the type
+        gaps = {(i, j): color_distance(lists[0][i], lists[1][j]) for i, j in both}
+        wrong = [pair for pair in both if severity(gaps[pair], COLOR)]
+        if not any(severity(color_distance(x, y), COLOR) for x, y in zip(*lists)):
+            wrong = []                               # the cycle of colours goes on where a mark is missing
+        if self.cycle and set(lists[1]) == {self.cycle}:
+            wrong = []
+        for pair in both:
+            self.ledger.entries["style"].append([3 / len(both), partial(gaps[pair], COLOR) if pair in wrong else 1.0])
+        alike = len({(lists[0][i], lists[1][j]) for i, j in wrong}) == 1
+        place = Namer(ours, theirs, NOUNS.get(kinds[0], "point"), where)
+        told = [(severity(gaps[i, j], COLOR), place(i, j), color_words(lists[1][j], lists[0][i])) for i, j in wrong]
+        if alike and len(wrong) == len(both) and (len(both) > 1 or kinds[0] != "pie"):
+            self.tell("style_error", told[0][0], where or "plot", told[0][2])
+        else:
+            self.tell_many("style_error", told, where, len(ours), "colors wrong")
+
+    def paint(self, a, b, of_kind, where):
+        """Line style, marker, sizes, opacity and pattern of one series."""
+        for key, what, words in (("linestyle", "line", LINES), ("marker", "marker", MARKERS)):
+            if of_kind not in ("line", "scatter", "errorbar") or key == "linestyle" and of_kind == "scatter":
+                continue
+            found, expected = (str(mark.get(key) or "none") for mark in (b, a))
+            if found != expected:
+                self.differ("style", 0, "style_error", 1, where, f"{what} {words.get(found, found)}, should be "
+                                                                f"{words.get(expected, expected)}")
+            else:
+                self.ledger.agree("style")
+        for key, what in SIZES:
+            found, expected = _mean(b.get(key)), _mean(a.get(key))
+            if found and expected and not (key == "linewidth" and of_kind == "scatter"):
+                gap = abs(found - expected) / min(found, expected)
+                if severity(gap, WIDTH):
+                    self.differ("style", partial(gap, WIDTH), "style_error", severity(gap, WIDTH), where,
+                                should_be(what, found, expected))
+        alphas = [1 if mark.get("alpha") is None else mark["alpha"] for mark in (b, a)]
+        gap = abs(alphas[0] - alphas[1])
+        if severity(gap, OPACITY) and self.t.get("projection") != "3d":          # which fades with depth
+            self.differ("style", partial(gap, OPACITY), "style_error", severity(gap, OPACITY), where,
+                        should_be("opacity", *alphas))
+        if (a.get("hatch") or "") != (b.get("hatch") or ""):
+            self.differ("style", 0, "style_error", 1, where,
+                        f"pattern {b.get('hatch') or 'none'}, should be {a.get('hatch') or 'none'}")
+        edges, fills = ([(mark.get(key) or [None])[0] for mark in (a, b)] for key in ("edges", "colors"))
+        if of_kind in ("bar", "barh") and severity(color_distance(*edges), COLOR) and edges != fills:
+            self.differ("style", 0, "style_error", 1, where, color_words(edges[1], edges[0], "edge"))
+
+    def follows_mark(self, a, b):
+        """Whether a number written on a mark changed, came or went only because the mark did.
+
+        `a` is the annotation as it should be, `b` as it is; one may be None.
+        """
+        for item, moved in self.shift:
+            if a and b and normal(a["text"]) == normal(b["text"]):
+                return True
+            sides = [(note, mark) for note, mark in ((a, item), (b, moved)) if note or mark]
+            if all(note and mark and as_number(note["text"]) is not None and
+                   abs(as_number(note["text"]) - mark["value"]) <= 0.02 * abs(mark["value"]) + 1e-9
+                   for note, mark in sides):
+                return True
+        return False
+
+
+def _color(mark):
+    return mark.get("color") or (mark.get("colors") or [None])[0]
+
+
+def _mean(values):
+    values = [v for v in (values if isinstance(values, list) else [values]) if v is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _percent(share):
+    return f"{number(min(100, 100 * share), 2)}%"

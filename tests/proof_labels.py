@@ -1,0 +1,294 @@
+"""Proof that labels are right: damage programs in a known way, render both, and see whether the label says so.
+
+    python tests/proof_labels.py --n 300
+
+For each task `n` edits, all kinds in turn, on programs drawn by `data/worlds.py` and on the hand-written ones below
+(several series, subplots, legends, log axes, error bars, annotations, spans, groups, paths). A label is right if it
+is one error, with the category and the phenomenon that the edit stands for, at the place that was hit. Prints the
+rates and every miss, pictures that would not render among them. Of a reference run:
+
+    RATES
+"""
+import argparse
+import random
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from data import edit, worlds  # noqa: E402
+from data.compare import compare  # noqa: E402
+from render import render_many  # noqa: E402
+
+# kind of edit -> (category, regular expression for the description)
+MEANS = {
+    "chart": {
+        "value": ("data_error", r"value|share|at |x |curve"), "drop_value": ("data_error", "missing"),
+        "add_value": ("data_error", "extra"), "swap_categories": ("data_error", "swapped"),
+        "category": ("text_error", "reads"), "title": ("text_error", "reads"),
+        "remove_title": ("text_error", "missing"),
+        "add_title": ("text_error", "extra"), "xlabel": ("text_error", "reads"),
+        "remove_xlabel": ("text_error", "missing"), "add_xlabel": ("text_error", "extra"),
+        "ylabel": ("text_error", "reads"), "remove_ylabel": ("text_error", "missing"),
+        "add_ylabel": ("text_error", "extra"), "legend_text": ("text_error", "reads"),
+        "remove_legend": ("text_error", "missing"), "annotation": ("text_error", "reads"),
+        "remove_annotation": ("text_error", "missing"), "remove_ticks": ("text_error", "missing"),
+        "chart_type": ("structure_error", "type"), "remove_series": ("data_error", "missing"),
+        "color": ("style_error", "color"), "line_style": ("style_error", "line "), "marker": ("style_error", "marker"),
+        "line_width": ("style_error", "line width"), "bar_width": ("style_error", "bar width"),
+        "opacity": ("style_error", "opacity"), "grid": ("style_error", "missing|extra|should be"),
+        "background": ("style_error", "color"), "limits": ("data_error", "range"), "scale": ("data_error", "scale"),
+    },
+    "table": {
+        "digit": ("numeric_error", "reads"), "sign": ("numeric_error", "reads"), "unit": ("numeric_error", "reads"),
+        "word": ("text_error", "reads"), "empty": ("text_error|numeric_error", "empty"),
+        "remove_row": ("layout_error", "missing"), "add_row": ("layout_error", "extra"),
+        "remove_column": ("layout_error", "missing"), "remove_cell": ("layout_error", "missing"),
+        "swap_cells": ("layout_error", "swapped"), "swap_rows": ("layout_error", "swapped"),
+        "swap_columns": ("layout_error", "swapped"), "merge": ("layout_error", "spans"),
+        "split": ("layout_error", "spans"), "align": ("layout_error", "aligned"), "header": ("layout_error", "header"),
+    },
+    "svg": {
+        "move": ("shape_error", "moved"), "resize": ("shape_error", "size|width|height"),
+        "stretch": ("shape_error", "width|height|size"), "flip": ("shape_error", "upside down|flipped|turned"),
+        "type": ("shape_error", "type"), "recolor": ("style_error", "fill|stroke"), "stroke": ("style_error", "stroke"),
+        "opacity": ("style_error", "opacity"), "dash": ("style_error", "stroke"),
+        "remove": ("structure_error", "missing"),
+        "extra": ("structure_error", "extra"), "order": ("structure_error", "behind|front"),
+        "text": ("text_symbol_error", "reads"),
+    },
+}
+
+CHARTS = {
+    "two series of bars with a legend": '''import matplotlib.pyplot as plt
+import numpy as np
+labels = ["Q1", "Q2", "Q3", "Q4"]
+x = np.arange(4)
+fig, ax = plt.subplots(figsize=(6, 4))
+ax.bar(x - 0.2, [20, 34, 30, 35], width=0.4, label="Men", color="tab:blue")
+ax.bar(x + 0.2, [25, 32, 14, 20], width=0.4, label="Women", color="tab:orange")
+ax.set_xticks(x)
+ax.set_xticklabels(labels)
+ax.set_ylabel("Scores")
+ax.set_title("Scores by group")
+ax.legend()
+plt.show()
+''',
+    "stacked bars": '''import matplotlib.pyplot as plt
+names = ["North", "South", "East"]
+low = [3, 5, 2]
+high = [4, 1, 6]
+plt.figure(figsize=(5, 4))
+plt.bar(names, low, label="Coal", color="#444444")
+plt.bar(names, high, bottom=low, label="Wind", color="#33aa77")
+plt.legend(loc="upper left")
+plt.ylabel("Energy (TWh)")
+plt.title("Energy mix")
+plt.tight_layout()
+''',
+    "three lines with markers": '''import matplotlib.pyplot as plt
+years = [2018, 2019, 2020, 2021, 2022]
+fig, ax = plt.subplots()
+ax.plot(years, [10, 12, 9, 14, 18], label="Alpha", marker="o", color="crimson", linestyle="-")
+ax.plot(years, [7, 8, 11, 12, 12], label="Beta", marker="s", color="navy", linestyle="--")
+ax.plot(years, [3, 5, 4, 6, 9], label="Gamma", marker="^", color="green", linestyle=":")
+ax.set_xlabel("Year")
+ax.set_ylabel("Revenue")
+ax.set_ylim(0, 20)
+ax.grid(True)
+ax.legend(title="Product")
+''',
+    "two subplots": '''import matplotlib.pyplot as plt
+fig, (a, b) = plt.subplots(1, 2, figsize=(8, 3.5))
+a.bar(["A", "B", "C"], [5, 7, 3], color="steelblue")
+a.set_title("Left")
+a.set_ylabel("Count")
+b.plot([1, 2, 3, 4], [1.5, 3.5, 2.5, 4.0], color="red", marker="o")
+b.set_title("Right")
+b.set_xlabel("Step")
+fig.suptitle("Overview")
+fig.tight_layout()
+''',
+    "log axis and annotation": '''import matplotlib.pyplot as plt
+fig, ax = plt.subplots(figsize=(5, 4))
+ax.plot([1, 2, 3, 4, 5], [10, 100, 900, 8000, 70000], color="purple", linewidth=2)
+ax.set_yscale("log")
+ax.set_xlabel("Time")
+ax.set_ylabel("Cells")
+ax.annotate("doubling", xy=(3, 900), xytext=(1.5, 20000), arrowprops=dict(arrowstyle="->"))
+ax.set_title("Growth of cells")
+fig.tight_layout()
+''',
+    "error bars": '''import matplotlib.pyplot as plt
+fig, ax = plt.subplots()
+ax.errorbar([1, 2, 3, 4], [2.0, 3.1, 4.2, 3.9], yerr=[0.2, 0.3, 0.4, 0.2], fmt="o", color="black", capsize=4)
+ax.set_xlabel("Dose")
+ax.set_ylabel("Response")
+ax.set_title("Dose response")
+''',
+    "horizontal bars with values": '''import matplotlib.pyplot as plt
+names = ["Paris", "London", "Rome", "Madrid", "Berlin"]
+values = [2.1, 8.9, 2.8, 3.3, 3.6]
+fig, ax = plt.subplots(figsize=(6, 3))
+bars = ax.barh(names, values, color="teal", edgecolor="black")
+for k, value in enumerate(values):
+    ax.text(value + 0.1, k, str(value), va="center")
+ax.set_xlabel("Population")
+ax.set_xlim(0, 11)
+fig.tight_layout()
+''',
+    "pie with percentages": '''import matplotlib.pyplot as plt
+sizes = [15, 30, 45, 10]
+labels = ["Frogs", "Hogs", "Dogs", "Logs"]
+colors = ["gold", "yellowgreen", "lightcoral", "lightskyblue"]
+plt.pie(sizes, labels=labels, colors=colors, autopct="%1.1f%%", startangle=90)
+plt.title("Animals")
+plt.axis("equal")
+''',
+    "scatter of two classes": '''import matplotlib.pyplot as plt
+fig, ax = plt.subplots(figsize=(5, 5))
+ax.scatter([1.0, 2.5, 3.2, 4.1], [2.2, 3.9, 1.8, 4.4], s=60, color="red", marker="o", label="yes")
+ax.scatter([1.5, 2.0, 3.8], [4.5, 1.1, 3.0], s=60, color="blue", marker="x", label="no")
+ax.set_xlim(0, 5)
+ax.set_ylim(0, 5)
+ax.set_xlabel("Height")
+ax.set_ylabel("Weight")
+ax.legend()
+''',
+    "area and line": '''import matplotlib.pyplot as plt
+x = [0, 1, 2, 3, 4, 5]
+fig, ax = plt.subplots()
+ax.fill_between(x, [1, 2, 4, 3, 5, 6], color="skyblue", alpha=0.5)
+ax.plot(x, [1, 2, 4, 3, 5, 6], color="navy")
+ax.set_title("Load")
+ax.set_xlabel("Hour")
+''',
+}
+
+TABLES = {
+    "header over two rows": '''<table>
+<tr><th rowspan="2">Region</th><th colspan="2">Sales</th><th rowspan="2">Growth</th></tr>
+<tr><th>2022</th><th>2023</th></tr>
+<tr><td>North</td><td>1,250</td><td>1,480</td><td>+18.4%</td></tr>
+<tr><td>South</td><td>980</td><td>940</td><td>-4.1%</td></tr>
+<tr><td>West</td><td>2,310</td><td>2,375</td><td>+2.8%</td></tr>
+</table>''',
+    "groups of rows": '''<html><body><table border="1">
+<thead><tr><th>Group</th><th>Item</th><th>Price</th><th>Stock</th></tr></thead>
+<tbody>
+<tr><td rowspan="2">Fruit</td><td>Apple</td><td>$1.20</td><td>140</td></tr>
+<tr><td>Pear</td><td>$1.45</td><td>85</td></tr>
+<tr><td rowspan="3">Dairy</td><td>Milk</td><td>$0.99</td><td>60</td></tr>
+<tr><td>Butter</td><td>$2.75</td><td>32</td></tr>
+<tr><td>Cheese</td><td>$5.10</td><td>18</td></tr>
+</tbody></table></body></html>''',
+    "units and words": '''<table>
+<tr><th>Planet</th><th>Diameter</th><th>Day</th><th>Moons</th></tr>
+<tr><td>Mercury</td><td>4879 km</td><td>1408 h</td><td>0</td></tr>
+<tr><td>Earth</td><td>12756 km</td><td>24 h</td><td>1</td></tr>
+<tr><td>Mars</td><td>6792 km</td><td>25 h</td><td>2</td></tr>
+<tr><td>Jupiter</td><td>142984 km</td><td>10 h</td><td>95</td></tr>
+<tr><td>Total</td><td colspan="2">mixed units</td><td>98</td></tr>
+</table>''',
+    "Markdown": '''| Model | Score | Time |
+| :--- | ---: | :---: |
+| small | 71.5 | 12 s |
+| base | 78.2 | 34 s |
+| large | 81.9 | 96 s |''',
+}
+
+SVGS = {
+    "house in a group": '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 200" width="200" height="200">
+  <rect width="200" height="200" fill="#cce6ff"/>
+  <g transform="translate(40,60)">
+    <rect x="0" y="40" width="100" height="80" fill="tan" stroke="#553311" stroke-width="3"/>
+    <polygon points="-10,40 50,-10 110,40" fill="firebrick"/>
+    <rect x="38" y="75" width="24" height="45" fill="saddlebrown"/>
+    <rect x="10" y="55" width="20" height="20" fill="white" stroke="black"/>
+  </g>
+  <circle cx="170" cy="32" r="18" fill="gold"/>
+  <text x="60" y="194" font-size="12" fill="#333">home</text>
+</svg>''',
+    "paths and strokes": '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="240" height="240">
+<path d="M12 21 C5 15 2 11 2 7.5 A5 5 0 0 1 12 6 A5 5 0 0 1 22 7.5 C22 11 19 15 12 21 Z" fill="crimson"/>
+<path d="M4 4 L8 2" stroke="navy" stroke-width="1" fill="none"/>
+<circle cx="19" cy="19" r="3" fill="none" stroke="green" stroke-width="1"/>
+<line x1="2" y1="22" x2="9" y2="22" stroke="orange" stroke-width="1" stroke-dasharray="2"/>
+</svg>''',
+    "overlap and opacity": '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 100 100">
+<rect x="10" y="10" width="50" height="50" fill="blue"/>
+<circle cx="60" cy="60" r="25" fill="orange" opacity="0.9"/>
+<ellipse cx="75" cy="20" rx="15" ry="9" style="fill:purple;stroke:black;stroke-width:2"/>
+<polyline points="5,95 20,75 35,90 50,70" fill="none" stroke="teal" stroke-width="3"/>
+<text x="70" y="95" font-size="14" fill="black">Go</text>
+</svg>''',
+}
+PROGRAMS = {"chart": CHARTS, "table": TABLES, "svg": SVGS}
+
+
+def edits(task, n, level=1, hand_written=0.4, seed=0):
+    """`n` (kind, place, code, damaged code): all kinds in turn, a share of them on the programs above."""
+    rng, found, kinds = random.Random(seed), [], edit.KINDS[task]
+    for turn in range(50 * n):
+        kind = kinds[turn % len(kinds)]
+        own = rng.random() < hand_written
+        code = rng.choice(list(PROGRAMS[task].values())) if own else worlds.draw(task, level, rng)
+        changed = edit.EDITORS[task](code, kind, rng)
+        if changed:
+            found.append((kind, changed[1], code, changed[0]))
+        if len(found) == n:
+            break
+    return found
+
+
+def named(task, kind, place, errors):
+    """Whether the errors are one, and that one names the category, the phenomenon and the place of the edit.
+
+    A place of "plot" stands for any series: the editor knows the call it changed, not its number in the picture.
+    """
+    category, words = MEANS[task][kind]
+    return len(errors) == 1 and bool(re.fullmatch(category, errors[0].category)) and bool(
+        re.search(words, errors[0].description)) and (place == "plot" or place in errors[0].location)
+
+
+def measure(task, n, **options):
+    """(number of edits, number named, misses): misses are (kind, place, errors or RenderError, code, damaged code)."""
+    made = edits(task, n, **options)
+    pictures = render_many([(task, code) for _, _, *codes in made for code in codes], size=300)
+    misses = []
+    for (kind, place, code, damaged), true, pred in zip(made, pictures[::2], pictures[1::2]):
+        failed = next((picture for picture in (true, pred) if isinstance(picture, Exception)), None)
+        errors = failed or compare(true.scene, pred.scene)
+        if failed or not named(task, kind, place, errors):
+            misses.append((kind, place, errors, code, damaged))
+    return len(made), len(made) - len(misses), misses
+
+
+def show(task, kind, place, errors, code, damaged):
+    """One miss: what was done, what the label says, and the lines of code that changed."""
+    before, after = code.splitlines(), damaged.splitlines()
+    print(f"  {task} {kind} at {place or 'any place'}")
+    for error in errors if isinstance(errors, list) else [errors]:
+        print(f"    label: {error}")
+    print("    - " + "\n    - ".join(line for line in before if line not in after))
+    print("    + " + "\n    + ".join(line for line in after if line not in before))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n", type=int, default=300, help="edits a task")
+    parser.add_argument("--task", default="chart,table,svg", help="tasks, separated by commas")
+    parser.add_argument("--level", type=int, default=1, help="difficulty of the drawn programs, 1 to 3")
+    parser.add_argument("--hand-written", type=float, default=0.4, help="share of the programs above, 0 to 1")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    for task in args.task.split(","):
+        made, right, misses = measure(task, args.n, level=args.level, hand_written=args.hand_written, seed=args.seed)
+        for miss in misses:
+            show(task, *miss)
+        print(f"{task}: {right} of {made} edits named ({100 * right / max(1, made):.1f} %)")
+
+
+if __name__ == "__main__":
+    main()
