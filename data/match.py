@@ -1,0 +1,332 @@
+"""Which predicted error is which true one? The two matchers of `data.bench`.
+
+A matcher takes (task, true errors, predicted errors) and returns one-to-one matches (i, j, level): true error i is
+predicted error j, level "yes" (found) or "partial" (seen, but not told right). Every error is in one match at most.
+
+- `match`, offline: deterministic, free of charge, made of regular expressions that are all on this page. It reads the
+  templated English of `data.compare` exactly and people's English by key words.
+- `LLMMatcher`: asks a language model, as the paper does.
+"""
+
+import hashlib
+import json
+import os
+import re
+import threading
+from pathlib import Path
+
+from PIL import ImageColor
+
+from data.measure import assign
+from visual_erm import Discrepancy, InputError
+
+# ---------------------------------------------------------------------------- 1. Where: places
+
+ORDINALS = {"first": 1, "second": 2, "third": 3, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8,
+            "ninth": 9, "tenth": 10}
+CARDINALS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+AXIS = (  # chart only; "label of the x-axis" and "x-axis label" are one place
+    (r"\btick(?: ?label| mark)?s? (?:of|on) the ([xyz])[- ]?axis|\b([xyz])[- ]?(?:axis )?tick(?: ?label| mark)?s?\b",
+     "ticks"),
+    (r"\b(?:label|title|name) (?:of|on) the ([xyz])[- ]?axis|\b([xyz])[- ]?(?:axis )?(?:label|title|name)\b", "label"),
+    (r"\b([xyz])[- ]?(?:axis|scale|limits|range)\b()", "axis"))
+ELEMENTS = {  # task -> words -> element, longer phrases first; what a word means depends on the task
+    "chart": {r"legend(?: (?:title|labels?|entry|entries|text|box|area))?": "legend", r"grid ?(?:lines?)?": "grid",
+              r"background|face ?color": "background", r"frame|spines?": "frame",
+              r"sub-?plots?|panels?": "subplot",
+              r"(?:bar|line|pie|scatter|area|box)[- ](?:chart|plot|graph)|chart type|plot|chart|graph|figure": "plot",
+              r"(?:main |sup)?title": "title", r"annotations?": "annotation", r"bars?|columns?": "bar",
+              r"slices?|wedges?|sectors?": "slice", r"(?:data )?points?|dots?|markers?": "point",
+              r"(?:data )?series|lines?|curves?|datasets?": "series", r"tick(?: ?label)?s?": "ticks",
+              r"axes|axis": "axis"},
+    "table": {r"rows?": "row", r"col(?:umn)?s?": "column", r"cells?|entry": "cell", r"header|heading": "header",
+              r"caption|title": "caption", r"table": "table"},
+    "svg": {r"circles?|dots?|disc|disk": "circle", r"ellipses?|ovals?": "ellipse",
+            r"rect(?:angle)?s?|squares?|bars?": "rect", r"polylines?": "polyline", r"lines?": "line",
+            r"polygons?|triangles?|stars?|hexagons?|diamonds?": "polygon", r"paths?|curves?|arcs?": "path",
+            r"text|letters?|labels?|words?": "text", r"background": "background", r"canvas": "canvas"},
+}
+NAMED = {"bar", "slice", "point", "series", "annotation", "subplot", "row", "column", "table"}  # come in numbers
+WHOLE = {"plot", "table", "canvas", "cell"}  # say nothing beside a more exact word
+NOT_A_PLACE = set("the this that a an of in on at is are was and to with for its it".split())
+QUOTED = re.compile(r"(?<!\w)['\"](.*?)['\"](?!\w)")
+REFERENCE = re.compile(  # element with what tells it apart, in a marked text: "^2 @row", "@bar ~b", "@column 3"
+    r"(?:\^(\w+) |~(\w+) )?@(\w+)(?: (?:number|no|labell?ed|named|called|for))?(?: (?:~(\w+)|#?(\d+)))?")
+
+
+def _marked(task: str, text: str) -> str:
+    """Lower case with marks: "The 2nd bar 'B'" -> "the ^2 @bar ~b" (^ ordinal, ~ name, @ element)."""
+    text = re.sub("[‘’“”`]", "'", text)
+    text = re.sub(r"\b((?i:bar|slice|wedge|series|category))s? ([A-Z]\w*)\b(?!')", r"\1 '\2'", text)
+    text = QUOTED.sub(lambda m: " ~" + (re.sub(r"\W+", "_", m[1].lower()).strip("_") or "_") + " ", text).lower()
+    if task == "table":
+        text = re.sub(r"\((\d+) ?, ?(\d+)\)", r" row \1 column \2 ", text)
+    # what follows is a direction or the other value, not the place
+    text = re.sub(r"\b(?:(?:moved|shifted) )?(?:to|towards?) the \w+", " ", text)
+    text = re.sub(r"\b(?:moved|shifted|\w*align\w*)(?: \w+)?|\b(?:instead of|should be|rather than)\b.*", " ", text)
+    text = re.sub(r"(?<![~\w])(\d+)(?:st|nd|rd|th)\b", r"^\1", text)
+    text = re.sub(r"(?<![~\w])[a-z]+\b", lambda m: f"^{ORDINALS[m[0]]}" if m[0] in ORDINALS else
+                  "^last" if m[0] == "last" else str(CARDINALS.get(m[0], m[0])), text)
+    for pattern, part in AXIS if task == "chart" else ():
+        text = re.sub(pattern, lambda m, part=part: f" @{m[1] or m[2]}{part} ", text)
+    for pattern, element in ELEMENTS[task].items():
+        text = re.sub(rf"(?<![@~^\w])(?:{pattern})(?:'s)?\b", f" @{element} ", text)
+    return " ".join(re.sub(r"([,;:.()])", r" \1 ", text).split())
+
+
+def place(task: str, text: str, all_of_it: bool = False) -> frozenset[tuple[str, str]]:
+    """Where something is: a set of (element, which one), from a location or from a whole description.
+
+    >>> place("table", "Third column of the 2nd row") == place("table", "row 2, column 3")
+    True
+    >>> sorted(place("chart", "The chart's x axis label")), sorted(place("chart", "bar B is 7 instead of 5"))
+    ([('xlabel', '')], [('bar', 'b')])
+    >>> sorted(place("svg", "big circle in the upper left")), sorted(place("svg", "train wheel"))
+    ([('at', 'top left'), ('circle', '')], [('word', 'train'), ('word', 'wheel')])
+
+    Names, numbers and ordinals count beside elements that come in numbers (NAMED); words for the whole picture
+    (WHOLE) only if nothing else is said, or with `all_of_it`; the 3x3 place only for SVG; plain words only if no
+    element is named.
+    """
+    text = _marked(task, text)
+    keys = set()
+    for ordinal, before, element, after, number in REFERENCE.findall(text):
+        which = after or number or ordinal or before if element in NAMED else ""
+        keys.add((element, which))
+    keys = {k for k in keys if k[0] not in WHOLE or k[1] or all_of_it} or keys
+    words = set(re.findall(r"(?<![@~^])\b[a-z]\w+", text)) - NOT_A_PLACE
+    if task == "svg":
+        rows = ["top"] * bool(words & {"top", "upper"}) + ["bottom"] * bool(words & {"bottom", "lower"})
+        columns = [side for side in ("left", "right") if side in words]
+        centre = words & {"centre", "center", "central", "middle"}
+        words -= centre | {"top", "upper", "bottom", "lower", "left", "right"}
+        if len(rows) < 2 and len(columns) < 2 and (rows or columns or centre):
+            words = words if not keys else set()
+            keys |= {("at", " ".join(rows + columns) or "centre")}
+    if not any(element != "at" for element, _ in keys):
+        keys |= {("word", w) for w in words}
+    return frozenset(keys)
+
+
+def _covers(general, special) -> bool:
+    """Is every part of `general` in `special`, there perhaps more exactly? ("bar" covers "bar 'B'".)"""
+    return bool(general) and all(k in special or not k[1] and k[0] in {s[0] for s in special} for k in general)
+
+
+def same_place(task: str, true: Discrepancy, predicted: Discrepancy) -> str:
+    """"same", "wider" (one names a part of what the other names) or "" (elsewhere).
+
+    | true | predicted | |
+    | --- | --- | --- |
+    | row 2, column 3 | third column of the 2nd row | same |
+    | row 2 | row 2, column 3 | wider |
+    | bar 'A' | bar 'B' | elsewhere |
+    | circle top left | circle left | elsewhere: the nine places are told apart |
+    | (no location) "The legend is missing in the chart" | legend | same |
+
+    Without a location, its place is looked for in the description, which names other things too: there it is enough
+    that the other side's place is among them.
+    """
+    if true.location.strip().lower() == predicted.location.strip().lower() != "":
+        return "same"
+    a, b = (place(task, e.location if e.location.strip() else e.description) for e in (true, predicted))
+    a_free, b_free = (None if e.location.strip() else place(task, e.description, True) for e in (true, predicted))
+    if a and a == b or b_free and _covers(a, b_free) or a_free and _covers(b, a_free):
+        return "same"
+    return "wider" if _covers(a, b) or _covers(b, a) else ""
+
+
+# ---------------------------------------------------------------------------- 2. What: phenomena
+
+COLOURS = re.compile(r"#[0-9a-f]{3,8}\b|\b(?:%s)\b" % "|".join(sorted(ImageColor.colormap, key=len, reverse=True)))
+PHENOMENA = {  # the first row that has a word of the masked description names its phenomenon
+    "missing": r"missing|absent|lack\w*|omit\w*|removed|dropped|lost|gone|no longer|invisible|without|hidden|blank"
+               r"|not (?:shown|drawn|visible|present|there|rendered|included)|(?<!be )empty",
+    "extra": r"extra|additional\w*|added|unexpected|superfluous|spurious|redundant|duplicat\w*"
+             r"|should not (?:be there|be present|exist|appear)",
+    "order": r"(?:re)?order\w*|swap\w*|switched|exchanged|interchang\w*|revers\w*|sort\w*|in front of|behind",
+    "span": r"span\w*|rowspan|colspan|merg\w*|split",
+    "alignment": r"\w*align\w*|justif\w*|indent\w*|centered|centred",
+    "type": r"type|drawn as|(?:bar|line|pie|scatter|area|box)[- ](?:chart|plot|graph)",
+    "limits": r"limits?|range",
+    "scale": r"scale|log|logarithmic|linear",
+    "width": r"(?:stroke|line|outline|border)[- ]?(?:width|thick\w*)|thick\w*|thin\w*",
+    "opacity": r"opacity|opaque|transparen\w*|alpha",
+    "pattern": r"pattern|hatch\w*",
+    "line style": r"dash\w*|dotted|solid|line ?style",
+    "stroke": r"stroke|(?<!other )outline\w*|border|contour|edges?",
+    "colour": r"colou?r\w*|hue|shade|tint|fill\w*|text C|C text",
+    "marker": r"markers?(?! ?size)",
+    "angle": r"rotat\w*|tilt\w*|turned|upside down|flip\w*|mirror\w*|angle|orient\w*|horizontal\w*|vertical\w*",
+    "font": r"font(?! ?size)|bold|italic",
+    "header": r"header",
+    "size": r"sizes?|bigger|small\w*|larger?|big|scaled|wider|narrow\w*|width|height|radius|tall\w*|short\w*|longer",
+    "position": r"position\w*|places?|moved|shift\w*|offset|\w*placed|displac\w*|location",
+    "text": r"reads?|\w*spell\w*|typo|wording|words?|text|letters?|characters?|labels?|says|written",
+    "value": r"values?|numbers?|digits?|data|share|off by|signs?|decimals?|percent\w*|units?|counts?",
+    "shape": r"shapes?|forms?|corners?|curv\w*|distort\w*|sides?|pointed|other outline",
+}
+MASKS = {"Q": "text", "C": "colour", "N": "value"}  # "red instead of blue": nothing but masked values is left
+DIRECTION = r"\b(?:higher|lower|upper|top|bottom|left|right|above|below|inside|outside)\b"
+
+
+def phenomenon(task: str, description: str) -> str:
+    """What is wrong, whatever the values: quoted strings, colours and numbers are masked, then PHENOMENA decides.
+
+    If no row of it speaks, two masked values of one kind do ("7 instead of 5"), then a direction, then one masked
+    value; else the masked text itself is the phenomenon.
+
+    >>> phenomenon("chart", "value 7, should be 5"), phenomenon("chart", "The bar is too tall: it shows 9")
+    ('value', 'value')
+    >>> phenomenon("svg", "red instead of blue"), phenomenon("svg", "the fill is #00f, not green")
+    ('colour', 'colour')
+    >>> phenomenon("table", "reads 'Sale', should be 'Sales'"), phenomenon("table", "It looks odd")
+    ('text', 'it looks odd')
+    >>> phenomenon("svg", "The red wheel is missing"), phenomenon("svg", "stroke missing")
+    ('missing', 'stroke missing')
+    """
+    text = QUOTED.sub(" Q ", re.sub("[‘’“”`]", "'", description)).replace("Q", "\0").lower().replace("\0", "Q")
+    text = re.sub(r"[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?", "N", COLOURS.sub("C", text))
+    if task == "chart":  # there the height of a mark is its value
+        text = re.sub(r"\b(?:tall|taller|short|shorter|higher|heights?|lower(?! left| right))\b", "value", text)
+    found = [name for name, words in PHENOMENA.items() if re.search(rf"\b(?:{words})\b", text)]
+    if found and found[0] in ("missing", "extra"):  # a part, or only its paint?
+        return next((f"{paint} {found[0]}" for paint in ("stroke", "colour") if paint in found), found[0])
+    masks = [len(re.findall(rf"\b{mask}\b", text)) for mask in MASKS]
+    found += [name for name, n in zip(MASKS.values(), masks) if n > 1]
+    found += ["position"] * bool(re.search(DIRECTION, text)) + [name for name, n in zip(MASKS.values(), masks) if n]
+    if task == "table" and found[:1] == ["value"]:
+        return "text"  # numbers are text there, and their category tells them from words
+    return found[0] if found else " ".join(text.split())
+
+
+# ---------------------------------------------------------------------------- 3. The offline matcher
+
+
+def level(task: str, true: Discrepancy, predicted: Discrepancy) -> str:
+    """"yes", "partial" or "" for one true and one predicted error. Values and severities need not agree.
+
+    | category | place | phenomenon | level | true: text_error, title, "reads 'Sale', should be 'Sales'" |
+    | --- | --- | --- | --- | --- |
+    | same | same | same | yes | title: reads 'Sael', should be 'Sales' |
+    | same | same | other | partial | title: missing |
+    | same | wider | same | partial | (for row 2, column 3:) row 2: reads 'a', should be 'b' |
+    | same | wider | other | no | |
+    | same | elsewhere | any | no | x-axis label: reads 'Sale', should be 'Sales' |
+    | other | any | any | no | |
+    """
+    where = same_place(task, true, predicted) if true.category == predicted.category else ""
+    what = where and phenomenon(task, true.description) == phenomenon(task, predicted.description)
+    return {"same": "yes" if what else "partial", "wider": "partial" if what else ""}.get(where, "")
+
+
+def match(task: str, true: list[Discrepancy], predicted: list[Discrepancy]) -> list[tuple[int, int, str]]:
+    """The offline matcher: of all one-to-one assignments one with the most "yes", among those the most "partial".
+
+    >>> bar = lambda which, text: Discrepancy("data_error", 2, f"bar '{which}'", text)
+    >>> match("chart", [bar("A", "missing"), bar("A", "value 3, should be 4")], [bar("A", "value 9, should be 4")])
+    [(1, 0, 'yes')]
+    """
+    levels = {(i, j): level(task, t, p) for i, t in enumerate(true) for j, p in enumerate(predicted)}
+    # `assign` leaves two errors alone at a cost of 1, so a yes is worth 1 and all partials together less than that
+    most = min(len(true), len(predicted))
+    cost = {"yes": 0.0, "partial": most / (most + 1), "": 2.0}
+    some_t, some_p = (sorted({pair[side] for pair, name in levels.items() if name}) for side in (0, 1))
+    pairs = assign(some_t, some_p, lambda i, j: cost[levels[i, j]], gap=0.5)
+    pairs = [(some_t[i], some_p[j]) for i, j in pairs if i is not None and j is not None]
+    return [(i, j, levels[i, j]) for i, j in pairs if levels[i, j]]
+
+
+# ---------------------------------------------------------------------------- 4. The LLM matcher
+
+
+def matcher_prompt(task: str, true: list[Discrepancy], predicted: list[Discrepancy]) -> str:
+    """What the language model is asked. Categories must agree, as in the paper; severities are not shown to it."""
+    def lines(errors):
+        return "\n".join(json.dumps({"id": n, "category": e.category, "location": e.location,
+                                     "description": e.description}, ensure_ascii=False) for n, e in enumerate(errors))
+
+    return f"""Two people compared the picture of a {task} with a copy of it and each listed the copy's errors.
+Decide which entries of the second list speak of the same error as an entry of the first list.
+
+First list (the truth):
+{lines(true)}
+
+Second list:
+{lines(predicted)}
+
+Rules:
+- Only entries of the same category can be matched.
+- "yes": the same element or spot, and the same thing is wrong with it, in whatever words.
+- "partial": clearly the same error, but told more vaguely or incompletely.
+- Everything else is no match. When in doubt, do not match.
+- Each entry is used once at most.
+
+Answer with this JSON and nothing else:
+{{"matches": [{{"first": <id>, "second": <id>, "level": "yes" or "partial"}}]}}"""
+
+
+class LLMMatcher:
+    """Asks `model` at `url` (any OpenAI-compatible server; key in OPENAI_API_KEY). Called like `match`.
+
+    One question per pair of lists, none if a list is empty. Answers are kept in the file `cache`, by model and
+    question. An unreadable answer is asked for again, three times in all; then the offline matcher takes the pair and
+    `fell_back` counts it. Ids that do not exist or are used twice are ignored. Raises InputError if the server fails.
+    """
+
+    def __init__(self, url: str, model: str, cache: Path, attempts: int = 3):
+        from openai import OpenAI  # only behind its flag
+
+        self.client = OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY") or "none", timeout=120)
+        self.url, self.model, self.cache, self.attempts = url, model, Path(cache), attempts
+        self.asked = self.fell_back = 0
+        self.lock = threading.Lock()
+        self.known = {}
+        if self.cache.exists():
+            for line in self.cache.read_text(encoding="utf-8").splitlines():
+                try:
+                    row = json.loads(line)
+                    self.known[row["key"]] = [tuple(m) for m in row["matches"]]
+                except (ValueError, KeyError, TypeError):
+                    continue  # the line a killed run was writing
+
+    def __call__(self, task, true, predicted):
+        if not true or not predicted:
+            return []
+        prompt = matcher_prompt(task, true, predicted)
+        key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()
+        if key not in self.known:
+            matches = next((m for _ in range(self.attempts) if (m := self._ask(prompt)) is not None), None)
+            if matches is None:
+                with self.lock:
+                    self.fell_back += 1
+                return match(task, true, predicted)
+            with self.lock:
+                self.known[key] = matches
+                self.cache.parent.mkdir(parents=True, exist_ok=True)
+                with open(self.cache, "a", encoding="utf-8") as out:
+                    out.write(json.dumps({"key": key, "model": self.model, "matches": matches}) + "\n")
+        matches, used = [], set()
+        for i, j, name in self.known[key]:
+            if 0 <= i < len(true) and 0 <= j < len(predicted) and not {("t", i), ("p", j)} & used:
+                used |= {("t", i), ("p", j)}
+                matches.append((i, j, name))
+        return sorted(matches)
+
+    def _ask(self, prompt: str):
+        """The matches in one answer, or None if it cannot be read."""
+        from openai import APIResponseValidationError, OpenAIError
+
+        with self.lock:
+            self.asked += 1
+        try:
+            question = [{"role": "user", "content": prompt}]
+            reply = self.client.chat.completions.create(model=self.model, messages=question)
+            text = reply.choices[0].message.content
+            found = json.loads(text[text.index("{"):text.rindex("}") + 1])["matches"]
+            return [(int(m["first"]), int(m["second"]), m["level"]) for m in found if m["level"] in ("yes", "partial")]
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, APIResponseValidationError):
+            return None
+        except OpenAIError as error:
+            raise InputError(f"The matcher {self.model} at {self.url} did not answer ({error}); start it or leave "
+                             f"out --matcher. The judge's answers are kept.") from None
