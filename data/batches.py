@@ -1,0 +1,61 @@
+"""From pairs to training samples: what is asked, what is answered, and the tensors of a batch.
+
+A sample is (messages, answer). Three kinds come out of one pair of pictures with its label: a verdict to write
+(`judging`), a picture to read (`reading`), and a damaged program to correct (`revising`, Eq. 8).
+"""
+import torch
+from PIL import Image
+from transformers import BatchFeature
+
+from visual_erm import Discrepancy, Verdict, code_messages, judge_messages, revise_messages
+
+STOP = "<|im_end|>"
+
+
+def verdict_of(pair):
+    """The exact Verdict of a row of pairs.jsonl."""
+    errors = [Discrepancy(e["type"], int(e["severity"]), e["location"], e["description"]) for e in pair["human_errors"]]
+    return Verdict(pair["category"], errors)
+
+
+def judging(pair):
+    """Two pictures -> the verdict's JSON."""
+    images = Image.open(pair["gt_img_path"]), Image.open(pair["pred_img_path"])
+    return judge_messages(pair["category"], *images), verdict_of(pair).to_json()
+
+
+def reading(pair, side):
+    """One picture ("gt" or "pred") -> its code."""
+    return code_messages(pair["category"], Image.open(pair[f"{side}_img_path"])), pair[f"{side}_code"]
+
+
+def revising(pair):
+    """The reference, a damaged program and the exact verdict on it -> the true code."""
+    messages = revise_messages(pair["category"], Image.open(pair["gt_img_path"]), pair["pred_code"],
+                               verdict_of(pair).to_json())
+    return messages, pair["gt_code"]
+
+
+def training_batch(processor, samples):
+    """Model inputs for (messages, answer) samples, padded on the right.
+
+    `labels` (B, T) hold the answer's tokens, the stop token included (else no model learns to stop), and -100, which
+    the loss ignores, on prompt, images and padding.
+    """
+    tokenizer = processor.tokenizer
+    prompts = processor.apply_chat_template(
+        [messages for messages, _ in samples], tokenize=True, add_generation_prompt=True, return_dict=True,
+        return_tensors="pt", processor_kwargs={"padding": True, "padding_side": "left"})
+    answers = [tokenizer(answer + STOP, add_special_tokens=False)["input_ids"] for _, answer in samples]
+    prompt_lengths = prompts["attention_mask"].sum(1).tolist()
+    length = max(n + len(answer) for n, answer in zip(prompt_lengths, answers))
+    ids = torch.full((len(samples), length), tokenizer.pad_token_id)                        # (B, T)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for i, (n, answer) in enumerate(zip(prompt_lengths, answers)):
+        end = n + len(answer)
+        ids[i, :n] = prompts["input_ids"][i, -n:]
+        ids[i, n:end] = labels[i, n:end] = torch.tensor(answer)
+        mask[i, :end] = 1
+    return BatchFeature({"input_ids": ids, "attention_mask": mask, "labels": labels,
+                         "mm_token_type_ids": (ids == processor.image_token_id).long(),
+                         "pixel_values": prompts["pixel_values"], "image_grid_thw": prompts["image_grid_thw"]})

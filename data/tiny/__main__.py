@@ -1,0 +1,256 @@
+"""Make the tiny base: a Qwen3-VL of a few million parameters that learns to read charts, tables and icons.
+
+    python -m data.build --task chart,table,svg --n 60000 --level 1 --variants 3 --seed 1000 --out runs/level1
+    python -m data.tiny --data runs/level1 --out data/tiny/base
+    torchrun --nproc-per-node 2 -m data.tiny --data runs/level1      # on a CPU faster than one process with 2 threads
+
+The result is an ordinary Qwen3-VL checkpoint folder (same class, processor, chat template and prompts as the 8B
+model), so every script takes it where it takes `Qwen/Qwen3-VL-8B-Instruct`. It plays the part of that model here: it
+can draw a bit and judges badly. Three things decide whether so small a model learns at all; each was measured:
+
+1. Muon for the matrices of the blocks (AdamW alone stays on a plateau for hours).
+2. Short programs first: the first fifth of the steps uses the shortest third of the programs.
+3. Perception first: nothing but reading (and revision) is trained here; judging comes later, in train_sft.py.
+
+The loss is that of Eq. 1-2 with code in the place of the annotation: token negative log-likelihood of the answer.
+A killed run goes on with `--resume`. See data/tiny/README.md for the run that made the shipped weights.
+"""
+import csv
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (HfArgumentParser, PreTrainedTokenizerFast, Qwen2VLImageProcessorPil, Qwen3VLConfig,
+                          Qwen3VLForConditionalGeneration)
+
+from data import worlds
+from data.batches import STOP, reading, revising, training_batch, verdict_of
+from data.build import hold_out, read_pairs
+from data.muon import MuonAdamW
+from visual_erm import (CATEGORIES, Qwen3VLProcessor, choose_device, code_prompt, generate, judge_prompt,
+                        revise_prompt)
+
+HELD = 600                                     # pairs (of some 100 programs) that are only read, to count exact copies
+IMAGE, PATCH, WIDTH, HEAD = 128, 16, 128, 32
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
+           "<|video_pad|>"]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+    "{% elif part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}")
+
+
+@dataclass
+class Settings:
+    data: str = field(default="runs/level1", metadata={"help": "folders made by data.build, separated by commas"})
+    out: str = field(default="data/tiny/base", metadata={"help": "where the finished checkpoint goes"})
+    run: str = field(default="runs/base", metadata={"help": "where log.csv and the state for --resume go"})
+    steps: int = field(default=6000, metadata={"help": "optimiser steps"})
+    batch: int = field(default=16, metadata={"help": "programs a step"})
+    lr: float = field(default=3e-3, metadata={"help": "highest learning rate of Muon; AdamW takes a third of it"})
+    revise: float = field(default=0.15, metadata={"help": "share of revisions among the samples of the last half"})
+    every: int = field(default=500, metadata={"help": "steps between two saved states and counts of exact copies"})
+    seed: int = field(default=0, metadata={"help": "fixes weights and order"})
+    resume: bool = field(default=False, metadata={"help": "go on with the state in --run"})
+
+
+# ------------------------------------------------------------------------------------------------ 1. the checkpoint
+def make_tokenizer(texts, size=1500):
+    """Byte-level BPE trained on `texts`, with spaces as ordinary letters and each fixed prompt a single token.
+
+    No token crosses a line end, and every digit, single capital and word of a table cell stands alone: a token such
+    as `cat</td></tr><tr><td>dog` would have to be learned for each pair of words.
+    """
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence([
+        pre_tokenizers.Split("\n", "merged_with_previous"),
+        pre_tokenizers.Split(Regex(r"[0-9]|[A-Z](?![A-Za-z])|(?<=>)[A-Za-z]+(?=<)"), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False,
+                                                       initial_alphabet=alphabet, min_frequency=20))
+    prompts = [worlds.CHART_HEAD, worlds.SVG_HEAD]
+    for task in CATEGORIES:
+        prompts += [code_prompt(task), judge_prompt(task), *revise_prompt(task, "\0", "\0").split("\0")]
+    bpe.add_tokens([AddedToken(text, normalized=False) for text in dict.fromkeys(prompts)])
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>",
+                                   chat_template=CHAT_TEMPLATE, padding_side="left",
+                                   additional_special_tokens=SPECIAL[1:])
+
+
+def make_model(tokenizer):
+    """A Qwen3-VL with random weights: 64 patches of 16 x 16 pixels for an image, one token each."""
+    ids = tokenizer.convert_tokens_to_ids
+    return Qwen3VLForConditionalGeneration(Qwen3VLConfig(
+        text_config=dict(vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=3 * WIDTH,
+                         num_hidden_layers=4, num_attention_heads=WIDTH // HEAD, num_key_value_heads=WIDTH // HEAD,
+                         head_dim=HEAD, max_position_embeddings=2048, tie_word_embeddings=True,
+                         pad_token_id=ids("<|endoftext|>"), eos_token_id=ids("<|im_end|>"),
+                         rope_parameters=dict(rope_type="default", rope_theta=10000.0,
+                                              mrope_section=[6, 5, 5], mrope_interleaved=True)),
+        vision_config=dict(depth=3, hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_heads=WIDTH // HEAD,
+                           patch_size=PATCH, spatial_merge_size=1, temporal_patch_size=2, out_hidden_size=WIDTH,
+                           num_position_embeddings=(IMAGE // PATCH) ** 2, deepstack_visual_indexes=[0, 1]),
+        image_token_id=ids("<|image_pad|>"), video_token_id=ids("<|video_pad|>"),
+        vision_start_token_id=ids("<|vision_start|>"), vision_end_token_id=ids("<|vision_end|>"),
+        tie_word_embeddings=True))
+
+
+def make_processor(tokenizer):
+    """Tokenizer and image processor of the tiny models: images up to 128 x 128 pixels, patches unmerged."""
+    images = Qwen2VLImageProcessorPil(patch_size=PATCH, merge_size=1, temporal_patch_size=2,
+                                      size={"shortest_edge": PATCH * PATCH, "longest_edge": IMAGE * IMAGE},
+                                      image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    return Qwen3VLProcessor(images, tokenizer, chat_template=CHAT_TEMPLATE)
+
+
+# --------------------------------------------------------------------------------------------------- 2. the training
+def schedule(step, steps):
+    """Fraction of the highest learning rate: 100 steps up, flat, then over the last 40 % down to 2 %."""
+    return min(1.0, (step + 1) / 100, 0.02 + 0.98 * (steps - step) / (0.4 * steps))
+
+
+def choose(rng, readings, pairs, step, settings, count):
+    """Samples of one step, tasks evenly: short programs in the first fifth, some revisions in the last half."""
+    share = 3 if step < settings.steps / 5 else 1
+    late, samples = step >= settings.steps / 2, []
+    for _ in range(count):
+        task = rng.choice(list(readings))
+        if late and rng.random() < settings.revise:
+            samples.append(revising(rng.choice(pairs[task])))
+        else:
+            samples.append(reading(*readings[task][rng.randrange(len(readings[task]) // share)]))
+    return samples
+
+
+def copies(model, processor, held, path):
+    """Share of exact copies by task on `held` pairs' references; writes every answer to `path` for a reader's eye."""
+    samples = [reading(pair, "gt") for pair in held]
+    answers = generate(model, processor, [messages for messages, _ in samples], max_new_tokens=160, batch_size=64)
+    right = [answer == true for answer, (_, true) in zip(answers, samples)]
+    path.write_text("\n\n".join(f"{'right' if r else 'WRONG'}\n{true}\n---\n{answer}"
+                                for r, answer, (_, true) in zip(right, answers, samples)))
+    shares = {}
+    for task in CATEGORIES:
+        mine = [r for r, pair in zip(right, held) if pair["category"] == task]
+        shares[task] = round(sum(mine) / len(mine), 3) if mine else ""
+    return shares
+
+
+def save_state(path, **state):
+    """Atomic: a run killed while it writes keeps its last good state."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def start(settings, run):
+    """Pairs, model and optimiser as they are before the first step."""
+    pairs = read_pairs(settings.data)
+    if len(pairs) < 2 * HELD:
+        sys.exit(f"{settings.data} has {len(pairs)} pairs; at least {2 * HELD} are needed (see data.build --n)")
+    pairs, held = hold_out(pairs, HELD)
+    held = list({pair["family"]: pair for pair in held}.values())
+    torch.manual_seed(settings.seed)
+    if not (run / "tokenizer").exists():
+        some = random.Random(0).sample(pairs, min(20000, len(pairs)))
+        texts = (text for pair in some for text in (pair["pred_code"] + STOP, verdict_of(pair).to_json() + STOP))
+        make_tokenizer(texts).save_pretrained(run / "tokenizer")
+    processor = make_processor(PreTrainedTokenizerFast.from_pretrained(run / "tokenizer"))
+    device, _ = choose_device()
+    model = make_model(processor.tokenizer).to(device)
+    model.set_attn_implementation("eager")                     # for 64 patches faster than the fused kernel on a CPU
+    pictures = {pair[f"{side}_img_path"]: (pair, side) for pair in pairs for side in ("gt", "pred")}
+    length = {path: len(processor.tokenizer(pair[f"{side}_code"])["input_ids"])
+              for path, (pair, side) in pictures.items()}
+    readings, by_task = {}, {}
+    for path in sorted(pictures, key=lambda path: (length[path], path)):                   # short programs first
+        readings.setdefault(pictures[path][0]["category"], []).append(pictures[path])
+    for pair in pairs:
+        by_task.setdefault(pair["category"], []).append(pair)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(processor.tokenizer)} tokens, "
+          f"{len(pictures)} pictures, {len(pairs)} pairs", flush=True)
+    return held, by_task, readings, model, processor
+
+
+def average_gradients(model, ranks):
+    """The mean over all processes, in one message."""
+    grads = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch._utils._flatten_dense_tensors(grads)
+    torch.distributed.all_reduce(flat)
+    for grad, mean in zip(grads, torch._utils._unflatten_dense_tensors(flat / ranks, grads)):
+        grad.copy_(mean)
+
+
+def write_log(path, step, loss, rate, shares):
+    """One console line and one CSV row; rows of a killed run that lie after its last state are replaced."""
+    rows = list(csv.reader(open(path)))[1:] if path.exists() and step > 50 else []
+    rows = [row for row in rows if int(row[0]) < step] + [[step, loss, rate, *(shares.get(t, "") for t in CATEGORIES)]]
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([["step", "loss", "samples_per_s", *CATEGORIES], *rows])
+    print(f"step {step} loss {loss} {rate} samples/s {f'exact copies {shares}' if shares else ''}", flush=True)
+
+
+def main():
+    (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
+    run = Path(settings.run)
+    run.mkdir(parents=True, exist_ok=True)
+    ranks, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))         # set by torchrun
+    if ranks > 1:
+        torch.distributed.init_process_group("gloo")
+    if rank:
+        torch.distributed.barrier()                                             # the first process makes the tokenizer
+    held, pairs, readings, model, processor = start(settings, run)
+    if ranks > 1 and not rank:
+        torch.distributed.barrier()
+    rng, first, losses = random.Random(f"{settings.seed}/{rank}"), 0, []
+    optimiser = MuonAdamW(model, settings.lr)
+    highest = [group["lr"] for group in optimiser.param_groups]
+    if settings.resume and (run / "state.pt").exists():
+        state = torch.load(run / "state.pt", weights_only=False)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        first = state["step"]
+        rng.seed(f"{settings.seed}/{rank}/{first}")                         # an unbroken run seeds again there, too
+    began = time.time()
+    for step in range(first, settings.steps):
+        inputs = training_batch(processor, choose(rng, readings, pairs, step, settings,
+                                                  settings.batch // ranks)).to(model.device)
+        with torch.autocast(model.device.type, torch.bfloat16):
+            loss = model.train()(**inputs).loss
+        loss.backward()
+        if ranks > 1:
+            average_gradients(model, ranks)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for group, lr in zip(optimiser.param_groups, highest):
+            group["lr"] = lr * schedule(step, settings.steps)
+        optimiser.step()
+        model.zero_grad()
+        losses.append(loss.item())
+        done = step + 1
+        if done % settings.every == 0:
+            rng.seed(f"{settings.seed}/{rank}/{done}")
+        if rank == 0 and (done % 50 == 0 or done == settings.steps):
+            shares = {}
+            if done % settings.every == 0 or done == settings.steps:
+                shares = copies(model.eval(), processor, held, run / "samples.txt")
+                save_state(run / "state.pt", model=model.state_dict(), step=done, optimiser=optimiser.state_dict())
+            write_log(run / "log.csv", done, f"{sum(losses[-50:]) / len(losses[-50:]):.4f}",
+                      f"{(done - first) * settings.batch / (time.time() - began):.1f}", shares)
+    if rank:
+        return
+    model.to(torch.bfloat16).save_pretrained(settings.out)
+    processor.save_pretrained(settings.out)
+    print(f"saved to {settings.out}")
+
+
+if __name__ == "__main__":
+    main()

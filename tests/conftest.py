@@ -1,0 +1,42 @@
+"""What several tests share: a small folder of pairs and an untrained checkpoint of the tiny shape."""
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+def script(*arguments, **options):
+    """Run a script or module of the project from its root, as a user would."""
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, **options)
+
+
+@pytest.fixture(scope="session")
+def pairs_folder(tmp_path_factory):
+    """66 level-1 pairs of tables and icons (charts take longest to draw), and their rows."""
+    folder = tmp_path_factory.mktemp("pairs")
+    done = script("-m", "data.build", "--task", "table,svg", "--n", 66, "--seed", 7, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory, pairs_folder):
+    """Folder of a tiny Qwen3-VL with random weights, tokenizer and processor."""
+    from data.batches import STOP, verdict_of
+    from data.build import read_pairs
+    from data.tiny.__main__ import make_model, make_processor, make_tokenizer
+
+    pairs = read_pairs(pairs_folder)
+    tokenizer = make_tokenizer([text for pair in pairs for text in (pair["gt_code"] + STOP, verdict_of(pair).to_json())])
+    torch.manual_seed(0)
+    random.seed(0)
+    folder = tmp_path_factory.mktemp("untrained")
+    make_model(tokenizer).save_pretrained(folder)
+    make_processor(tokenizer).save_pretrained(folder)
+    return folder

@@ -1,0 +1,44 @@
+"""Every command in the README and in the docstrings exists, and every flag they name is one the script knows."""
+import re
+import shlex
+
+import pytest
+
+from conftest import ROOT, script
+
+SOURCES = [ROOT / "README.md", ROOT / "data/tiny/README.md", *sorted(ROOT.glob("*.py")), *sorted(ROOT.glob("data/**/*.py"))]
+COMMAND = re.compile(r"^[ \t$]*(?:\.venv/bin/)?python3? ((?:-m data\.\w+|\w[\w/]*\.py)\b[^\n#`|]*)", re.M)
+
+
+def commands():
+    """{(script, flag): where it was first named}."""
+    found = {}
+    for source in SOURCES:
+        for match in COMMAND.finditer(source.read_text().replace("\\\n", " ")):
+            words = shlex.split(match[1])
+            target = tuple(words[:2]) if words[0] == "-m" else (words[0],)
+            found.setdefault(target, {})
+            for word in words[len(target):]:
+                if word.startswith("--"):
+                    found[target].setdefault(word.split("=")[0], source.name)
+    return found
+
+
+FOUND = commands()
+
+
+def test_the_readme_names_commands():
+    assert {("visual_erm.py",), ("render.py",), ("train_sft.py",), ("-m", "data.build"), ("-m", "data.bench"),
+            ("-m", "data.tiny")} <= set(FOUND)
+
+
+@pytest.mark.parametrize("target", sorted(FOUND), ids=" ".join)
+def test_every_named_flag_exists(target):
+    if target[0].startswith("tests/bench") or target[0].startswith("tests/proof"):
+        assert (ROOT / target[0]).is_file()
+    done = script(*target, "--help")
+    assert done.returncode == 0, done.stderr
+    known = set(re.findall(r"--[\w-]+", done.stdout))
+    known |= {flag.replace("_", "-") for flag in known}
+    missing = {flag: source for flag, source in FOUND[target].items() if flag not in known}
+    assert not missing, f"{' '.join(target)} does not know {missing}"

@@ -1,0 +1,147 @@
+"""train_sft.py: what the loss covers, the optimiser, and a killed run that goes on to the same losses."""
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import train_sft
+from conftest import ROOT, script
+from data.batches import STOP, judging, reading, revising, training_batch, verdict_of
+from data.build import read_pairs
+from data.muon import MuonAdamW
+from visual_erm import InputError, Verdict, load_model
+
+SMALL = ["--steps", 6, "--batch", 4, "--micro", 2, "--save_every", 3, "--log_every", 1, "--eval_pairs", 4]
+
+
+@pytest.fixture(scope="module")
+def loaded(untrained):
+    return load_model(str(untrained))
+
+
+@pytest.mark.parametrize("make", [judging, lambda pair: reading(pair, "gt"), revising])
+def test_labels_cover_the_answer_and_the_stop_token_only(pairs_folder, loaded, make):
+    _, processor = loaded
+    samples = [make(pair) for pair in read_pairs(pairs_folder)[:3]]
+    batch = training_batch(processor, samples)
+    for i, (_, answer) in enumerate(samples):
+        covered = batch["labels"][i] != -100
+        assert torch.equal(batch["labels"][i][covered], batch["input_ids"][i][covered])
+        assert processor.tokenizer.decode(batch["labels"][i][covered]) == answer + STOP
+        assert not (covered & (batch["input_ids"][i] == processor.image_token_id)).any()
+    assert batch["image_grid_thw"].shape[0] == 3 * (2 if make is judging else 1)
+
+
+def test_padding_does_not_change_the_loss(pairs_folder, loaded):
+    model, processor = loaded
+    samples = sorted((judging(pair) for pair in read_pairs(pairs_folder)[:6]), key=lambda sample: len(sample[1]))
+    short, long = samples[0], samples[-1]
+    with torch.no_grad():
+        together = model(**training_batch(processor, [short, long])).logits[0]
+        alone = model(**training_batch(processor, [short])).logits[0]
+    assert torch.allclose(together[:len(alone)], alone, atol=1e-4)
+
+
+def test_the_pictures_reach_the_loss(pairs_folder, loaded):
+    model, processor = loaded
+    batch = training_batch(processor, [judging(read_pairs(pairs_folder)[0])])
+    with torch.no_grad():
+        seen = model(**batch).loss
+        batch["pixel_values"] = torch.zeros_like(batch["pixel_values"])
+        blind = model(**batch).loss
+    assert abs(seen - blind) > 1e-4
+
+
+def test_a_row_of_the_data_is_the_verdict_the_parser_reads(pairs_folder):
+    for pair in read_pairs(pairs_folder):
+        true = verdict_of(pair)
+        read = Verdict.parse(pair["category"], true.to_json())
+        assert read.readable and read.errors == true.errors and not read.notes
+
+
+def test_muon_and_adamw_are_torchs_own():
+    def network():
+        torch.manual_seed(0)
+        return torch.nn.ModuleDict({"block": torch.nn.Linear(4, 4), "embed": torch.nn.Embedding(5, 4)})
+
+    def loss(net):
+        return net["block"](net["embed"](torch.arange(5))).square().sum()
+
+    ours, theirs = network(), network()
+    optimiser = MuonAdamW(ours, lr=0.1)
+    pair = [torch.optim.Muon([theirs["block"].weight], lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW([theirs["block"].bias, theirs["embed"].weight], lr=0.1 / 3, betas=(0.9, 0.98),
+                              weight_decay=0.0)]
+    for step in range(4):
+        for net, steppers in ((ours, [optimiser]), (theirs, pair)):
+            net.zero_grad()
+            loss(net).backward()
+            for stepper in steppers:
+                stepper.step()
+        if step == 1:                                                  # a saved and loaded state goes on the same way
+            state = optimiser.state_dict()
+            optimiser = MuonAdamW(ours, lr=0.1)
+            optimiser.load_state_dict(state)
+    for a, b in zip(ours.parameters(), theirs.parameters()):
+        assert torch.equal(a, b)
+
+
+def rows(out):
+    return [(row["step"], row["loss"]) for row in csv.DictReader(open(out / "log.csv")) if row["loss"]]
+
+
+def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, untrained, tmp_path):
+    command = ["train_sft.py", "--data", pairs_folder, "--model", untrained, "--rank", 4, *SMALL, "--out"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = script(*command, whole)
+    assert done.returncode == 0, done.stderr
+    running = subprocess.Popen([sys.executable, *map(str, command), str(broken)], cwd=ROOT, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (broken / "state/checkpoint-3/trainer_state.json").exists() and running.poll() is None:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    done = script(*command, broken, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert rows(broken) == rows(whole) and len(rows(whole)) == 6
+    for name in ("config.json", "log.csv", "curves.png", "held.json", "checkpoint/adapter_model.safetensors"):
+        assert (whole / name).is_file(), name
+    assert json.loads((whole / "config.json").read_text())["rank"] == 4
+    assert "peak_gb" in (whole / "log.csv").read_text().splitlines()[0]
+
+
+def test_full_fine_tuning_writes_a_complete_model(pairs_folder, untrained, tmp_path):
+    done = script("train_sft.py", "--data", pairs_folder, "--model", untrained, "--out", tmp_path, "--full", "--optim",
+                  "muon", "--steps", 1, "--batch", 2, "--micro", 2, "--save_every", 9, "--eval_pairs", 2)
+    assert done.returncode == 0, done.stderr
+    assert "always no error" in done.stdout
+    model, _ = load_model(str(tmp_path / "checkpoint"))
+    assert sum(p.numel() for p in model.parameters()) > 1e6
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (("--data", "nowhere"), "does not exist"),
+    (("--model", "./nowhere"), "nowhere"),
+    (("--preset", "3b"), "preset"),
+    (("--eval_pairs", 66), "held out"),
+    (("--batch", 5), "--micro"),
+    (("--optim", "sgd"), "--optim"),
+])
+def test_mistakes_get_a_sentence(pairs_folder, untrained, tmp_path, monkeypatch, arguments, words):
+    command = {"--data": pairs_folder, "--model": untrained, "--out": tmp_path, "--steps": 1, "--batch": 2, "--micro": 2,
+               "--eval_pairs": 10}
+    command |= dict([arguments])
+    monkeypatch.setattr(sys, "argv", ["train_sft.py", *(str(word) for pair in command.items() for word in pair)])
+    with pytest.raises((InputError, SystemExit), match=words):           # the script prints it and exits with code 2
+        train_sft.main()
+
+
+def test_a_mistake_ends_with_code_2_and_no_traceback():
+    done = script("train_sft.py", "--optim", "sgd")
+    assert done.returncode == 2 and done.stderr.strip().endswith("choose adamw or muon.")
