@@ -11,19 +11,19 @@ so two programs that draw the same have the same scene. `savefig` and `show` do 
 figure as wanted; the figure taken is the last one the program made that has something in it.
 
 The programs come from models that are rewarded for tricks: reading the reference picture from disk
-and drawing it with `imshow` would be a perfect score. So every program runs in a process of its
-own, forked from a clean worker (no torch, no secrets in its environment, no earlier drawing in its
-memory), behind these layers, which need neither root nor containers:
-  - Landlock: reads Python, its packages, shared libraries and time zones; writes an empty scratch
-    folder; nothing else. - seccomp: no network, no new processes, no signals, no ptrace, no
-    change of limits, owners or times, no mounts. - Limits: address space, processor time, file
-    size, open files; a deadline that kills the whole process group. - Its answer is read with a
-    size cap and checked against SCENES, as it may be forged.
-What this does not cover: `stat` tells whether a path exists; a program can falsify its own picture
-and scene (it shares a process with Matplotlib; it still cannot see the reference); bugs in the
-kernel. Where Landlock or seccomp is missing (macOS, gVisor) chart code is refused, unless
-VISUAL_ERM_UNSAFE=1 says that you trust it. Tables and SVG hold no model-written Python and are
-drawn there too, in a process under the same deadline and limits.
+and drawing it with `imshow` would be a perfect score. So every chart program runs in a process of
+its own, forked from a clean worker (no torch, nothing secret in its environment, no earlier drawing
+in its memory), behind layers that need neither root nor containers:
+  - Landlock: it reads Python, its packages, shared libraries and time zones, writes an empty
+    scratch folder, and nothing else;
+  - seccomp: no network, programs, processes, signals, ptrace, mounts; no change of limits, owners;
+  - limits on memory, processor time, file size and open files, and a deadline that kills all of it;
+  - its answer is read with a size cap and checked against SCENES, since it may be forged.
+Tables and SVG hold no model-written Python; they are drawn behind the same layers in a process that
+serves many of them. What this does not cover: `stat` tells whether a path exists; a program shares
+its process with Matplotlib, so it can falsify its own picture and scene (it still cannot see the
+reference); bugs in the kernel. Where Landlock or seccomp is missing (macOS, gVisor) chart code is
+refused, unless VISUAL_ERM_UNSAFE=1 says that you trust it.
 
     python render.py FILE [--task chart] --out x.png [--scene x.json] [--size 512]
 """
@@ -109,7 +109,7 @@ def render(task, code, *, size=None, timeout=10.0):
     timeout  seconds of wall-clock time for this program.
     Raises RenderError; SandboxMissing for charts where the sandbox is incomplete.
     """
-    result = _render_one(task, code, size, timeout, 1)
+    result = _render_one(task, code, size, timeout, _cores())
     if isinstance(result, RenderError):
         raise result
     return result
@@ -122,8 +122,7 @@ def render_many(jobs, *, size=None, timeout=10.0, workers=None):
     there is none. The other arguments are those of `render`; the deadline is per program.
     """
     jobs = list(jobs)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limit = min(workers or cores, len(jobs)) or 1
+    limit = min(workers or _cores(), len(jobs)) or 1
     with concurrent.futures.ThreadPoolExecutor(limit) as threads:
         found = [threads.submit(_render_one, task, code, size, timeout, limit)
                  for task, code in jobs]
@@ -132,6 +131,10 @@ def render_many(jobs, *, size=None, timeout=10.0, workers=None):
         except BaseException:
             threads.shutdown(cancel_futures=True)
             raise
+
+
+def _cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _render_one(task, code, size, timeout, limit):
@@ -279,12 +282,13 @@ def _sound(value, example):
 
 def _six(value):
     """A plain JSON copy of numbers, nested or not: 6 significant digits; NaN and inf are null."""
-    if isinstance(value, str) or value is None:
-        return value
-    if hasattr(value, "__iter__"):
-        return [_six(v) for v in value]
-    value = float(f"{float(value):.6g}")
-    return None if math.isnan(value) or math.isinf(value) else value
+    if type(value) is not float:        # the common case first: this is called for every point
+        if value is None or isinstance(value, str):
+            return value
+        if hasattr(value, "__iter__"):
+            return [_six(v) for v in value]
+    value = float(f"{value:.6g}")
+    return value if math.isfinite(value) else None
 
 
 def _rgb(rgba):
@@ -356,15 +360,14 @@ def _short(error):
 # Charts: run the program, take its last figure, draw it once, read the live figure
 # ------------------------------------------------------------------------------------------------
 
-def _draw_chart(code, size):
+@functools.lru_cache
+def _reset_matplotlib():
+    """Settings, fonts and random numbers as they are at the start; kept until the next program."""
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.font_manager as fonts
     import matplotlib.pyplot as plt
     import numpy as np
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
     own = matplotlib.get_data_path()    # "Arial" must be DejaVu on every machine, installed or not
     fonts.fontManager.ttflist = [f for f in fonts.fontManager.ttflist if f.fname.startswith(own)]
     matplotlib.rcdefaults()
@@ -372,6 +375,16 @@ def _draw_chart(code, size):
     plt.close("all")
     np.random.seed(0)
     random.seed(0)
+
+
+def _draw_chart(code, size):
+    _reset_matplotlib()
+    _reset_matplotlib.cache_clear()
+    import matplotlib
+    import matplotlib.pyplot as plt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
     made, wanted, cleared = [], set(), []
     start, clear = Figure.__init__, Figure.clear
 
@@ -470,6 +483,7 @@ def _axes(ax, every):
         scene |= {f"{name}label": _read(axis.label) if shown else "",
                   f"{name}scale": axis.get_scale(), f"{name}lim": _six(axis.get_view_interval()),
                   f"{name}ticks": _ticks(axis) if shown else []}
+        setattr(ax, f"_shown_{name}", scene[f"{name}ticks"])
         scene["grid"][name] = bool(shown and any(t.gridline.get_visible()
                                                  for t in axis.get_major_ticks()))
     pies = [call for call in ax.__dict__.get("_calls", []) if call[0] == "pie"]
@@ -617,7 +631,7 @@ def _thin(points, most=1000):
 
 def _tick_names(ax, positions, vertical):
     """The tick text at each position; texts that are words also name what is near them."""
-    ticks = [t for t in _ticks(ax.xaxis if vertical else ax.yaxis) if t["text"]]
+    ticks = [t for t in (ax._shown_x if vertical else ax._shown_y) if t["text"]]
     if not ticks:
         return [""] * len(positions)
     words = not all(re.fullmatch(r"[-−\d.,eE]+", t["text"]) for t in ticks)
@@ -1097,104 +1111,115 @@ def _draw_svg(code, size):
                    "viewbox": _six(viewbox or (0, 0, width, height))}
 
 
+class _Pen:
+    """Added to Cairo's drawing context: tells the surface what is painted, then paints it."""
+
+    def fill_preserve(self):
+        self.surface.painted("fill", self)
+        super().fill_preserve()
+
+    def stroke(self):
+        self.surface.painted("stroke", self)
+        super().stroke()
+
+    def set_font_options(self, options):    # the best antialiasing would draw masks for LCD stripes
+        import cairocffi
+        options.set_antialias(cairocffi.ANTIALIAS_GRAY)
+        super().set_font_options(options)
+
+    def show_text(self, letter):
+        self.surface.lettered(letter, self)
+        super().show_text(letter)
+
+    def paint_with_alpha(self, alpha):
+        self.surface.pictured(alpha, self)
+        super().paint_with_alpha(alpha)
+
+
+class _Recorder:
+    """Added to CairoSVG's PNG surface: notes what is painted, node by node, for the scene."""
+
+    def set_context_size(self, *args):      # first called right after the context is made
+        if type(self.context) is not self.pen:
+            self.marks, self.nodes = [], []
+            self.context.__class__, self.context.surface = self.pen, self
+        super().set_context_size(*args)
+
+    def draw(self, node):
+        self.nodes.append(node)
+        node["text-rendering"] = "geometricPrecision"   # letters where the scale puts them
+        super().draw(node)
+        self.nodes.pop()
+
+    def mark(self, pen):
+        """The entry of the node being drawn; made when it is first painted."""
+        node = self.nodes[-1]
+        if not self.marks or self.marks[-1]["node"] is not node:
+            x0, y0, x1, y1 = pen.clip_extents()
+            corners = [pen.user_to_device(x, y) for x in (x0, x1) for y in (y0, y1)]
+            group = math.prod(float(n.get("opacity", 1)) for n in self.nodes if n.children)
+            self.marks.append({
+                "node": node, "text_node": next((n for n in self.nodes if n.tag == "text"),
+                                                None),
+                "clip": _bounds(corners), "opacity": group, "paths": [], "points": [],
+                "fill": None, "fill_opacity": 1.0, "stroke": None, "stroke_opacity": 1.0,
+                "stroke_width": 0.0, "dash": False, "stops": None})
+        return self.marks[-1]
+
+    def painted(self, how, pen):
+        colour, stops, alpha = _paint(pen.get_source())
+        tag = self.nodes[-1].tag
+        if tag in ("g", "svg", "use", "symbol", "switch", "marker", "a") or (
+                how == "fill" and tag == "line") or (
+                how == "stroke" and not (colour and pen.get_line_width())):
+            return
+        mark = self.mark(pen)
+        mark |= {how: colour, f"{how}_opacity": alpha, "stops": stops or mark["stops"]}
+        if how == "stroke":
+            mark |= {"stroke_width": pen.get_line_width() * _zoom(pen),
+                     "dash": bool(pen.get_dash()[0])}
+        if not mark["paths"] and mark["text_node"] is None:
+            fine = pen.get_tolerance()
+            pen.set_tolerance(0.1)
+            mark["paths"] = _subpaths(pen)
+            pen.set_tolerance(fine)
+
+    def lettered(self, letter, pen):
+        colour, stops, alpha = _paint(pen.get_source())
+        mark, (x, y) = self.mark(pen), pen.get_current_point()
+        if not mark["points"]:
+            mark |= {"fill": colour, "fill_opacity": alpha, "stops": stops,
+                     "text": self.nodes[-1].text, "start": pen.user_to_device(x, y),
+                     "em": self.font_size * _zoom(pen)}
+        dx, dy, w, h, _, _ = pen.text_extents(letter)
+        mark["points"] += [pen.user_to_device(x + dx + i * w, y + dy + j * h)
+                           for i in (0, 1) for j in (0, 1)]
+
+    def pictured(self, alpha, pen):
+        node = self.nodes[-1]
+        if node.tag == "image" and hasattr(node, "image_width"):
+            points = [pen.user_to_device(x * node.image_width, y * node.image_height)
+                      for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+            self.mark(pen).update(paths=[(points, True)], fill="image", fill_opacity=alpha)
+
+    def shapes(self, canvas):
+        runs = []
+        for mark in self.marks:
+            if runs and _same_run(runs[-1], mark):
+                runs[-1]["text"] += mark["text"]
+                runs[-1]["points"] += mark["points"]
+            else:
+                runs.append(mark)
+        return [s for s in (_shape(m, self.width, self.height, canvas) for m in runs) if s]
+
+
 @functools.lru_cache
 def _recorder():
-    """CairoSVG's PNG surface with a context that notes what is painted, node by node."""
+    """CairoSVG's PNG surface with both additions (made here, so that charts need no CairoSVG)."""
     import cairocffi
     import cairosvg.surface
-
-    class Pen(cairocffi.Context):
-        def fill_preserve(self):
-            self.surface.painted("fill", self)
-            super().fill_preserve()
-
-        def stroke(self):
-            self.surface.painted("stroke", self)
-            super().stroke()
-
-        def show_text(self, letter):
-            self.surface.lettered(letter, self)
-            super().show_text(letter)
-
-        def paint_with_alpha(self, alpha):
-            self.surface.pictured(alpha, self)
-            super().paint_with_alpha(alpha)
-
-    class Recorder(cairosvg.surface.PNGSurface):
-        def set_context_size(self, *args):      # first called right after the context is made
-            if type(self.context) is not Pen:
-                self.marks, self.nodes = [], []
-                self.context.__class__, self.context.surface = Pen, self
-            super().set_context_size(*args)
-
-        def draw(self, node):
-            self.nodes.append(node)
-            node["text-rendering"] = "geometricPrecision"   # letters where the scale puts them
-            super().draw(node)
-            self.nodes.pop()
-
-        def mark(self, pen):
-            """The entry of the node being drawn; made when it is first painted."""
-            node = self.nodes[-1]
-            if not self.marks or self.marks[-1]["node"] is not node:
-                x0, y0, x1, y1 = pen.clip_extents()
-                corners = [pen.user_to_device(x, y) for x in (x0, x1) for y in (y0, y1)]
-                group = math.prod(float(n.get("opacity", 1)) for n in self.nodes if n.children)
-                self.marks.append({
-                    "node": node, "text_node": next((n for n in self.nodes if n.tag == "text"),
-                                                    None),
-                    "clip": _bounds(corners), "opacity": group, "paths": [], "points": [],
-                    "fill": None, "fill_opacity": 1.0, "stroke": None, "stroke_opacity": 1.0,
-                    "stroke_width": 0.0, "dash": False, "stops": None})
-            return self.marks[-1]
-
-        def painted(self, how, pen):
-            colour, stops, alpha = _paint(pen.get_source())
-            tag = self.nodes[-1].tag
-            if tag in ("g", "svg", "use", "symbol", "switch", "marker", "a") or (
-                    how == "fill" and tag == "line") or (
-                    how == "stroke" and not (colour and pen.get_line_width())):
-                return
-            mark = self.mark(pen)
-            mark |= {how: colour, f"{how}_opacity": alpha, "stops": stops or mark["stops"]}
-            if how == "stroke":
-                mark |= {"stroke_width": pen.get_line_width() * _zoom(pen),
-                         "dash": bool(pen.get_dash()[0])}
-            if not mark["paths"] and mark["text_node"] is None:
-                fine = pen.get_tolerance()
-                pen.set_tolerance(0.1)
-                mark["paths"] = _subpaths(pen)
-                pen.set_tolerance(fine)
-
-        def lettered(self, letter, pen):
-            colour, stops, alpha = _paint(pen.get_source())
-            mark, (x, y) = self.mark(pen), pen.get_current_point()
-            if not mark["points"]:
-                mark |= {"fill": colour, "fill_opacity": alpha, "stops": stops,
-                         "text": self.nodes[-1].text, "start": pen.user_to_device(x, y),
-                         "em": self.font_size * _zoom(pen)}
-            dx, dy, w, h, _, _ = pen.text_extents(letter)
-            mark["points"] += [pen.user_to_device(x + dx + i * w, y + dy + j * h)
-                               for i in (0, 1) for j in (0, 1)]
-
-        def pictured(self, alpha, pen):
-            node = self.nodes[-1]
-            if node.tag == "image" and hasattr(node, "image_width"):
-                points = [pen.user_to_device(x * node.image_width, y * node.image_height)
-                          for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
-                self.mark(pen).update(paths=[(points, True)], fill="image", fill_opacity=alpha)
-
-        def shapes(self, canvas):
-            runs = []
-            for mark in self.marks:
-                if runs and _same_run(runs[-1], mark):
-                    runs[-1]["text"] += mark["text"]
-                    runs[-1]["points"] += mark["points"]
-                else:
-                    runs.append(mark)
-            return [s for s in (_shape(m, self.width, self.height, canvas) for m in runs) if s]
-
-    return Recorder
+    pen = type("Pen", (_Pen, cairocffi.Context), {})
+    return type("Recorder", (_Recorder, cairosvg.surface.PNGSurface), {"pen": pen})
 
 
 def _zoom(pen):
@@ -1216,15 +1241,17 @@ def _paint(source):
 
 def _subpaths(pen):
     """The current path, flattened: a list of (points in px, closed)."""
+    a, b, c, d, e, f = pen.get_matrix().as_tuple()
     parts = []
     for kind, point in pen.copy_path_flat():        # 0: move, 1: line, 3: close
-        if kind == 0:
-            parts.append(([pen.user_to_device(*point)], False))
-        elif kind == 1:
-            parts[-1][0].append(pen.user_to_device(*point))
-        elif parts:
-            parts[-1] = (parts[-1][0], True)
-    return [(points, closed) for points, closed in parts if len(points) > 1]
+        if kind == 3 and parts:
+            parts[-1][1] = True
+        elif kind != 3:
+            x, y = point
+            if kind == 0:
+                parts.append([[], False])
+            parts[-1][0].append((a * x + c * y + e, b * x + d * y + f))
+    return [part for part in parts if len(part[0]) > 1]
 
 
 def _bounds(points):
@@ -1275,7 +1302,7 @@ def _shape(mark, width, height, canvas):
     for path, _ in mark["paths"]:
         starts.append(len(outline))
         share = max(4, 64 * len(path) // len(points)) if many else 64
-        outline += [fraction(p) for p in _resample(path, share)]
+        outline += [_six((x / canvas[0], y / canvas[1])) for x, y in _resample(path, share)]
     shape |= {"outline": outline[:64], "closed": all(closed for _, closed in mark["paths"])}
     return shape | {"starts": [s for s in starts if s < 64]} if many else shape
 
@@ -1417,6 +1444,7 @@ def _worker(channel, folder):
     tempfile.tempdir = folder
     scratch = tempfile.mkdtemp(prefix="scratch_")
     draw("chart", WARM_UP["chart"], 64)
+    _reset_matplotlib()
     locks = None if missing_layer() else (_landlock(scratch), _landlock(None), _seccomp())
     gc.freeze()                                 # the children need not touch these objects
     channel.sendall(b"r")                       # ready
@@ -1560,7 +1588,7 @@ def _receive(link, count):
 # Pool: the parent's side
 # ------------------------------------------------------------------------------------------------
 
-GRACE = 15.0                # seconds an answer may be late beyond the job's own deadline
+GRACE = 30.0                # seconds an answer may be late beyond the job's own deadline
 LARGEST_SCENE = 4 << 20     # bytes
 
 

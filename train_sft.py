@@ -28,7 +28,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from tqdm import tqdm
 from transformers import HfArgumentParser, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
@@ -82,6 +82,8 @@ class Log(TrainerCallback):
         self.path, self.settings, self.judge, self.held = out / "log.csv", settings, judge, held
 
     def on_train_begin(self, args, state, control, **_):
+        if not state.is_world_process_zero:
+            return
         self.began, self.first = time.time(), state.global_step
         rows = self.path.read_text().splitlines() if self.settings.resume and self.path.exists() else []
         kept = [row for row in rows[1:] if int(row.split(",")[0]) <= state.global_step]    # rows after the state go
@@ -93,12 +95,14 @@ class Log(TrainerCallback):
         tqdm.write(" ".join(f"{key} {value}" for key, value in row.items()))
 
     def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs:
+        if "loss" in logs and state.is_world_process_zero:
             rate = (state.global_step - self.first) * self.settings.batch / (time.time() - self.began)
             self.write(step=state.global_step, loss=f"{logs['loss']:.5f}", lr=f"{logs['learning_rate']:.2e}",
                        samples_per_s=f"{rate:.1f}", peak_gb=f"{peak_memory():.2f}")
 
     def on_save(self, args, state, control, model=None, **_):
+        if not state.is_world_process_zero:
+            return
         model.eval()
         verdicts = self.judge.judge([(pair.task, *pair.images()) for pair in self.held])
         model.train()
@@ -142,8 +146,9 @@ def plot(log, path):
 
 def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
-    if settings.batch % settings.micro:
-        raise InputError(f"--micro {settings.micro} does not divide --batch {settings.batch}.")
+    ranks = int(os.environ.get("WORLD_SIZE", 1))                                                    # set by torchrun
+    if settings.batch % (settings.micro * ranks):
+        raise InputError(f"--micro {settings.micro} (times {ranks} processes) does not divide --batch {settings.batch}.")
     if settings.optim not in ("adamw", "muon"):
         raise InputError(f"--optim {settings.optim!r} is unknown; choose adamw or muon.")
     out = Path(settings.out)
@@ -157,7 +162,10 @@ def main():
         raise InputError(f"{settings.data} has {len(pairs)} pairs and {len(held)} of them are held out, which leaves "
                          "less than one batch; build more or lower --eval_pairs.")
     paths = [{key: os.path.abspath(pair[key]) for key in ("gt_img_path", "pred_img_path")} for pair in held]
-    (out / "held.jsonl").write_text("".join(json.dumps(pair | path) + "\n" for pair, path in zip(held, paths)))
+    lines = [json.dumps(pair | path) + "\n" for pair, path in zip(held, paths)]
+    temporary = out / f"held.{os.getpid()}.tmp"                            # several processes write the same rows at once
+    temporary.write_text("".join(lines))
+    temporary.replace(out / "held.jsonl")
 
     # 2. Model: the base with a LoRA adapter, or all of its weights. Weights that train are float32.
     torch.manual_seed(settings.seed)
@@ -167,6 +175,8 @@ def main():
     if settings.full:
         model.float().requires_grad_(True)
     else:
+        if settings.quantize:
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=torch.cuda.is_available())
         model = add_adapter(model, settings.rank)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     print(f"{len(train)} pairs to learn, {len(held)} held out; {trained / 1e6:.2f}M of "
@@ -181,12 +191,16 @@ def main():
         optimizers=(MuonAdamW(model, settings.lr) if settings.optim == "muon" else None, None),
         args=SFTConfig(
             output_dir=str(out / "state"), max_steps=settings.steps, per_device_train_batch_size=settings.micro,
-            gradient_accumulation_steps=settings.batch // settings.micro, learning_rate=settings.lr,
+            gradient_accumulation_steps=settings.batch // settings.micro // ranks, learning_rate=settings.lr,
             lr_scheduler_type="cosine", warmup_steps=min(100, settings.steps // 10), max_grad_norm=1.0, bf16=True,
             gradient_checkpointing=cuda, logging_steps=settings.log_every, save_steps=settings.save_every,
             save_total_limit=1, report_to=[], seed=settings.seed, max_length=None, remove_unused_columns=False,
-            dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda))
+            dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda,
+            ddp_backend=("nccl" if cuda else "gloo") if ranks > 1 else None))
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out / "state")) if settings.resume else None)
+
+    if not trainer.is_world_process_zero():
+        return 0
 
     # 4. Save the judge and score it on the held-out pairs, beside two rules that need no model.
     model.to(torch.bfloat16).save_pretrained(out / "checkpoint")

@@ -21,6 +21,7 @@ from transformers import HfArgumentParser
 
 from data import compare, edit, worlds
 from render import TASKS, Rendering, render_many
+from visual_erm import InputError
 
 SIZES = {1: (128, 128), 2: 512, 3: 768}                        # `size` of render.py for each level of difficulty
 CHUNK = 64                                                     # families rendered and written together
@@ -41,13 +42,13 @@ class Settings:
 def read_pairs(folders):
     """The rows of pairs.jsonl in `folders` (one, or several separated by commas), image paths made complete.
 
-    Ends the program with file and line if a row is broken.
+    Raises InputError with file and line if a row is broken.
     """
     rows = []
     for folder in map(Path, str(folders).split(",")):
         path = folder / "pairs.jsonl"
         if not path.is_file():
-            sys.exit(f"{path} does not exist; make it with: python -m data.build --out {folder}")
+            raise InputError(f"{path} does not exist; make it with: python -m data.build --out {folder}")
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
                 row = json.loads(line)
@@ -55,7 +56,7 @@ def read_pairs(folders):
                                                             for k in ("gt_img_path", "pred_img_path"))
                 row["family"] = f"{folder}/{row['id'].rpartition('-')[0]}"
             except (ValueError, KeyError, TypeError) as error:
-                sys.exit(f"{path}:{number}: not a pair ({error!r})")
+                raise InputError(f"{path}:{number}: not a pair ({error!r})")
             rows.append(row)
     return rows
 
@@ -121,15 +122,15 @@ def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
     tasks = settings.task.split(",")
     if unknown := [task for task in tasks if task not in TASKS]:
-        sys.exit(f"unknown task {unknown[0]!r}; choose among {', '.join(TASKS)}")
+        raise InputError(f"unknown task {unknown[0]!r}; choose among {', '.join(TASKS)}")
     if settings.level not in SIZES:
-        sys.exit(f"there is no level {settings.level}; choose 1, 2 or 3")
+        raise InputError(f"there is no level {settings.level}; choose 1, 2 or 3")
     out = Path(settings.out)
     images = out / "images"
     images.mkdir(parents=True, exist_ok=True)
     config = {k: v for k, v in asdict(settings).items() if k not in ("out", "n")}
     if (out / "config.json").exists() and json.loads((out / "config.json").read_text()) != config:
-        sys.exit(f"{out} was made with other settings (see its config.json); choose another --out or delete it")
+        raise InputError(f"{out} was made with other settings (see its config.json); choose another --out or delete it")
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     path, progress = out / "pairs.jsonl", out / "progress.json"
     # progress.json is replaced after each chunk and says how many bytes of pairs.jsonl are good.
@@ -159,4 +160,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)

@@ -153,7 +153,7 @@ class Marks:
                 if self.wrong(by_name, ours, theirs, kinds) + 1 < self.wrong(pairs, ours, theirs, kinds) + renamed:
                     return by_name
             return pairs
-        ordinal = named or regular(ours) and regular(theirs)
+        ordinal = regular(ours) and regular(theirs)
 
         def distance(a, b):
             value = min(1, self.off(a, b, kinds) / VALUE[2])
@@ -161,7 +161,13 @@ class Marks:
                 return 0.5 * (1 - similar(a["name"], b["name"])) + 0.3 * value + 0.2 * (a["color"] != b["color"])
             place = min(1, self.off(a, b, kinds, "pos") / 0.05)
             return value + 0.001 * place if ordinal else 0.5 * value + 0.5 * place
-        return align(ours, theirs, distance)
+        if not named or len(set(names[0])) < n or len(set(names[1])) < m:
+            return align(ours, theirs, distance)
+        pairs = [(i, names[1].index(name)) for i, name in enumerate(names[0]) if name in names[1]]
+        alone = [[k for k in range(len(side)) if side[k] not in other] for side, other in (names, names[::-1])]
+        rest = align([ours[i] for i in alone[0]], [theirs[j] for j in alone[1]], distance)
+        rest = [tuple(None if k is None else alone[side][k] for side, k in enumerate(pair)) for pair in rest]
+        return sorted(pairs + rest, key=lambda pair: pair[0] if pair[0] is not None else pair[1] + 0.5)
 
     def wrong(self, pairs, ours, theirs, kinds):
         return sum(self.off(ours[i], theirs[j], kinds) > VALUE[0] for i, j in pairs)
@@ -228,8 +234,10 @@ class Marks:
 
     def order(self, pairs, ours, theirs, kinds, where):
         """Named items that changed their order: a swap of two, or more."""
-        moved = [(i, j) for i, j in pairs if None not in (i, j) and i != j]
-        if not moved or len(pairs) != len(ours) or any(None in pair for pair in pairs) or not ours[moved[0][0]]["name"]:
+        matched = [pair for pair in pairs if None not in pair]
+        ranks = [[pair[0] for pair in matched], sorted(j for _, j in matched)]
+        moved = [(i, ranks[0][ranks[1].index(j)]) for k, (i, j) in enumerate(matched) if ranks[1][k] != j]
+        if not moved or not ours[moved[0][0]]["name"]:
             return
         self.changed |= set("xy")
         self.ledger.cost("data", 0.5, len(moved))

@@ -203,7 +203,7 @@ def _size_words(found, expected):
     both = [abs(f - e) > PLACE[0] for f, e in zip(found, expected)]
     words = [should_be(what, 100 * f, 100 * e, "%") for what, f, e, off
              in zip(("width", "height"), found, expected, both) if off]
-    return ", ".join(words)
+    return "; ".join(words)
 
 
 def _paint(a, b, ledger, where):

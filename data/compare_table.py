@@ -4,6 +4,7 @@ A row that is missing is one layout_error: rows are aligned by dynamic programmi
 it are not blamed for having moved up. Columns and the cells of a row are treated alike.
 """
 import re
+from collections import Counter
 
 from data.measure import (NUMBER, TYPO, align, as_number, assign, check_text, color_distance, color_name, COLOR, normal,
                           reads, severity, shorten, similar, text_credit)
@@ -81,17 +82,11 @@ class _Pair:
     # -------------------------------------------------------------------------------------- rows and columns
     def lines(self, ours, theirs, word):
         """Pair rows (or columns) and tell which are missing, extra, swapped or moved."""
-        pairs = _permuted(ours, theirs) or align(ours, theirs, _line_distance, gap=0.42)
-        gone = [i for i, j in pairs if j is None]
-        new = [j for i, j in pairs if i is None]
-        fixed = {i: j for i, j in pairs if None not in (i, j) and i != j and len(ours) == len(theirs) and not gone}
-        for i in gone:                                      # the same content elsewhere
-            j = next((j for j in new if _line_distance(ours[i], theirs[j]) < 0.2), None)
-            if j is not None and j not in fixed.values():
-                fixed[i] = j
-        pairs = [(i, j) for i, j in pairs if i not in fixed and j not in fixed.values()]
-        pairs = sorted(pairs + list(fixed.items()), key=lambda pair: (pair[0] if pair[0] is not None else pair[1]))
-        self.moved(fixed, ours, word)
+        pairs = _pairs(ours, theirs)
+        matched = [(i, j) for i, j in pairs if None not in (i, j)]
+        order = sorted(j for _, j in matched)
+        fixed = {k: order.index(j) for k, (_, j) in enumerate(matched) if order.index(j) != k}
+        self.moved(fixed, [i for i, _ in matched], ours, word)
         for i, j in pairs:
             if i is None or j is None:
                 line = theirs[j] if i is None else ours[i]
@@ -103,8 +98,8 @@ class _Pair:
                 self.ledger.entries["layout"].append([max(1, len(ours[i])) / 2, max(0.0, likeness)])
         return pairs
 
-    def moved(self, fixed, ours, word):
-        """Tell swaps and moves. `fixed` maps a line of the true table to where its content is now.
+    def moved(self, fixed, numbers, ours, word):
+        """Tell swaps and moves. `fixed` maps the rank of a line to its rank now; `numbers` are the lines by rank.
 
         A line that moved pushes those in between by one; only the one that went furthest is told.
         """
@@ -112,13 +107,14 @@ class _Pair:
         while rest:
             i = max(rest, key=lambda k: (abs(rest[k] - k), -k))
             j = rest.pop(i)
-            swap = rest.get(j) == i or abs(i - j) == 1
+            swap = rest.get(j) == i
             rest.pop(j if swap else None, None)
             if not swap:
                 rest = {k: l for k, l in rest.items() if l - k != (1 if j < i else -1)}
-            self.ledger.cost("layout", 0.3, len(ours[i]))
+            self.ledger.cost("layout", 0.3, len(ours[numbers[i]]))
             a, b = sorted((i, j)) if swap else (i, j)
-            self.layout(2, f"{word} {a + 1}", f"{'swapped with' if swap else 'moved to'} {word} {b + 1}")
+            self.layout(2, f"{word} {numbers[a] + 1}",
+                        f"{'swapped with' if swap else 'moved to'} {word} {numbers[b] + 1}")
 
     # -------------------------------------------------------------------------------------------------- cells
     def cells(self, i, j, columns):
@@ -132,8 +128,7 @@ class _Pair:
         def distance(a, b):
             return 0.6 * _cell_distance(a, b) + 0.1 * (partner.get(a["col"]) != b["col"])
         if len(ours) == len(theirs):
-            swapped = any(partner.get(c["col"], c["col"]) != c["col"] for c in ours)
-            order = sorted(ours, key=lambda c: partner.get(c["col"]) or 0) if swapped and gone == new == set() else ours
+            order = sorted(ours, key=lambda c: partner.get(c["col"]) or 0)
             pairs = list(zip(order, theirs))
         else:
             pairs = [(None if a is None else ours[a], None if b is None else theirs[b])
@@ -251,14 +246,26 @@ def _by_column(table):
     return columns
 
 
-def _permuted(ours, theirs):
-    """Pairs of lines if the second table has just the lines of the first in another order, else None."""
-    if len(ours) != len(theirs) or len(ours) > 60:
-        return None
-    pairs = assign(ours, theirs, _line_distance, gap=1)
-    cost, plain = (sum(_line_distance(ours[i], theirs[j]) for i, j in them) for them in (
-        pairs, [(i, i) for i in range(len(ours))]))
-    return pairs if max(_line_distance(ours[i], theirs[j]) for i, j in pairs) < 0.3 and cost < plain - 0.6 else None
+def _pairs(ours, theirs, gap=0.42):
+    """Pairs of lines by content: in order, or, where that explains more, in any order at the price of a gap a move."""
+    pairs = align(ours, theirs, _line_distance, gap)
+    if max(len(ours), len(theirs)) > 60:
+        return pairs
+    free = assign(ours, theirs, _line_distance, gap)
+
+    def cost(chosen):
+        return sum(gap if None in pair else _line_distance(ours[pair[0]], theirs[pair[1]]) for pair in chosen)
+    moves = len([i for i, _ in free if i is not None]) - _rising([j for _, j in free])
+    return free if cost(free) + gap * max(1, moves) < cost(pairs) - 1e-6 else pairs
+
+
+def _rising(places):
+    """Length of the longest rising subsequence of `places` (None aside, which counts as in order)."""
+    best = []
+    for k, place in enumerate(places):
+        below = [best[m] for m in range(k) if places[m] is not None and place is not None and places[m] < place]
+        best.append(1 + max(below, default=0) if place is not None else 0)
+    return max(best, default=0) + sum(place is None for place in places)
 
 
 def _cell_distance(a, b):
@@ -269,9 +276,11 @@ def _cell_distance(a, b):
 
 
 def _line_distance(a, b):
-    """0 for two rows with the same cells, 1 for two that share none: cells are aligned in order."""
+    """0 for two rows with the same cells in the same order, almost 0 in any order, near 1 for two that share none."""
     if not a and not b:
         return 0.0
+    texts = [Counter(normal(cell["text"]) for cell in line) for line in (a, b)]
+    strange = 0.05 + 0.8 * (1 - (texts[0] & texts[1]).total() / max(len(a), len(b)))
     pairs = align(a, b, lambda x, y: _cell_distance(x, y), 0.5)
     off = sum(0.5 if None in pair else _cell_distance(a[pair[0]], b[pair[1]]) for pair in pairs)
-    return off / max(len(a), len(b))
+    return min(strange, off / max(len(a), len(b)))

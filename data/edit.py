@@ -6,7 +6,7 @@ did is not asserted: both programs are rendered and `data/compare.py` measures w
 
     >>> import random
     >>> damage("svg", '<svg viewBox="0 0 9 9"><circle r="3"/></svg>', random.Random(0), kinds=["recolor"])
-    ('<svg viewBox="0 0 9 9"><circle r="3" fill="brown"/></svg>', ['recolor'])
+    ('<svg viewBox="0 0 9 9"><circle r="3" fill="red"/></svg>', ['recolor'])
 """
 from data import edit_chart, edit_svg, edit_table
 

@@ -5,7 +5,7 @@ An editor takes (`Program`, rng) and gives (new code, the place as `compare` cal
 import ast
 import re
 
-from data.chart_program import PLOTS, Program, number_in, parses, string_in
+from data.chart_program import Program, number_in, parses, string_in
 
 COLORS = ("red", "blue", "green", "orange", "purple", "brown", "black", "hotpink")
 TITLES = ("Sales", "Profit", "Cost", "Growth", "Score", "Users", "Traffic", "Rain", "Energy", "Speed", "Demand",

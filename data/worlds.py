@@ -151,8 +151,7 @@ def _svg1(rng):
 
 # ------------------------------------------------------------------------------------- levels 2 and 3: what about
 class Theme:
-    """A subject whose words, units and ranges fit together. `more`: "parts" if values may be added up, or
-    what they change with and by which step."""
+    """A subject whose words, units and ranges fit together; `more`: "parts" (values add up) or what they depend on."""
 
     def __init__(self, quantity, names, groups, other, more=""):
         (self.what, self.unit, self.low, self.high), (self.other, self.unit2, self.low2, self.high2) = (
@@ -352,17 +351,18 @@ def _lines(p):
     elif kind == "plot" and p.often(0.2):
         band = [(round(value - error, 2), round(value + error, 2)) for value, error in zip(rows[0], p.noise(rows[0]))]
         p.add("fill_between", x, *map(list, zip(*band)), color=p.color(0), alpha=0.2)
-    elif kind != "errorbar" and 0 < best < n - 1 and p.often(0.5):
-        p.add("annotate", f"{rng.choice(('Peak', 'Max'))}: {rows[0][best]}", (Code(f"{x}[{best}]"), rows[0][best]),
+    elif kind != "errorbar" and 0 < best < n - 1 and axis != "Date" and p.often(0.5):
+        at = best if axis in ("Month", "Quarter") else Code(f"{x}[{best}]")            # words stand at 0, 1, 2, ...
+        p.add("annotate", f"{rng.choice(('Peak', 'Max'))}: {rows[0][best]}", (at, rows[0][best]),
               xytext=(0, 26), textcoords="offset points", ha="center", arrowprops={"arrowstyle": "->"})
-        p.add("set_ylim", _tidy(low * 0.85), _tidy(high + 0.3 * (high - low)))
+        p.add("set_ylim", round(low - 0.1 * (high - low), 1), round(high + 0.35 * (high - low), 1))
     elif p.often(0.3):
-        p.add("axhline", _tidy(low + 0.7 * (high - low)), color="gray", linestyle="--", label=m > 1 and "Target")
+        p.add("axhline", round(low + 0.7 * (high - low), 1), color="gray", linestyle="--", label=m > 1 and "Target")
     p.legend(names, kind == "stackplot" and max(map(sum, zip(*rows))))
     if axis in ("Year", "Week", "Epoch"):
         p.add("set_xticks", Code(f"{x}[::{2 if n > 6 else 1}]"))
     p.finish(rng.choice(("", f"Development of {p.theme.what}")), axis, p.unit, by=m > 1 and p.axis,
-             ticks={"Date": ["Jan 2020"] * 6, "Month": MONTHS[:n], "Quarter": ["Q1/20"] * n}.get(axis, ()))
+             ticks={"Date": ["Jan 2020"] * 7, "Month": MONTHS[:n], "Quarter": ["Q1/20"] * n}.get(axis, ()))
 
 
 def _scatter(p):
@@ -389,8 +389,8 @@ def _samples(p):
     """Histograms or box plots of samples."""
     rng, hist, spread = p.rng, p.rng.random() < 0.5, (p.theme.high - p.theme.low) / 9
     names, paint = _pick(rng, p.names, *((1, 2) if hist else (3, 6))), p.colors and p.often(0.4)
-    data = [[round(rng.gauss(p.theme.low + spread * 4 + middle / 2, spread), 1) for _ in range(60 if hist else 12)]
-            for middle in p.numbers(len(names))]
+    middles = p.numbers(len(names), p.theme.low + 3 * spread, p.theme.high - 3 * spread)
+    data = [[round(rng.gauss(middle, spread), 1) for _ in range(60 if hist else 12)] for middle in middles]
     for k, (name, row) in enumerate(zip(names, data) if hist else ()):
         p.add("hist", p.let(name, row), bins=rng.choice((8, 12, 15)), color=p.color(k), edgecolor="white",
               alpha=names[1:] and 0.6, label=names[1:] and name)
@@ -434,10 +434,10 @@ def _chart(level, rng):
     wide = rng.choice((5, 6, 6.4, 7, 8) if columns == 1 else (8, 9) if level == 2 else (10, 12))
     size, n = (wide, rng.choice((4, 4.5, 5) if rows == 1 else (7, 8))), rows * columns
     pyplot, style = n == 1 and rng.random() < 0.4, rng.choice(("ggplot", "bmh", "seaborn-v0_8-whitegrid"))
-    lines = [f"plt.style.use('{style}')"] if rng.random() < 0.12 else []
+    kinds = rng.sample((_bars, _lines, _scatter, _samples, _heat, _pie), n, counts=(5, 6, 2, 2, 1, 1))      # how often
+    lines = [f"plt.style.use('{style}')"] if rng.random() < 0.15 and _heat not in kinds else []
     lines.append(f"plt.figure(figsize={size})" if pyplot else f"fig, ax = plt.subplots(figsize={size})" if n == 1 else
                  f"fig, axes = plt.subplots({rows}, {columns}, figsize={size})")
-    kinds = rng.sample((_bars, _lines, _scatter, _samples, _heat, _pie), n, counts=(5, 6, 2, 2, 1, 1))      # how often
     for k, kind in enumerate(kinds):
         owner = "plt" if pyplot else "ax" if n == 1 else f"axes[{k}]" if n == 2 else f"axes[{k // 2}, {k % 2}]"
         panel = _Panel(rng, level, owner, wide / columns, f"_{k + 1}" if n > 1 else "")
@@ -522,7 +522,7 @@ ICONS = {
     "Forest": "R 45 76 10 14 n; P 50,1{i}_72,42_28,42 g; P 50,28_78,62_22,62 g; P 50,46_84,80_16,80 g",
     "Car": "D M9,78_V63_L30,60_L40,46_H64_L76,60_L90,64_V78_Z a; P 36,60_43,50_62,50_69,60 s; C 30 79 9 k; C 71 79 9 k",
     "Sun": "{m}*L 50 6 50 18 y 5; C 50 50 2{i} y",
-    "Cloud": "D M28,70_A16,16_0_0_1_28,40_A20,20_0_0_1_66,34_A18,18_0_0_1_74,70_Z s; ?S M38,76_L34,88_M54,76_L50,88 s 3",
+    "Cloud": "D M28,70_A16,16_0_0_1_28,40_A20,20_0_0_1_66,34_A18,18_0_0_1_74,70_Z s; ?S M38,76_V88_M54,76_V88 s 3",
     "Face": "C 50 50 38 y; C 36 42 5 k; C 64 42 5 k; S M32,62_Q50,{m}2_68,62 k 4; ?S M22,56_H30_M70,56_H78 p 5",
     "Time": "C 50 50 40 a; C 50 50 34 w; 12*L 50 19 50 25 k 2; L 50 50 50 2{i} k 4; L 50 50 6{i} 5{j} b 3; C 50 50 4 k",
     "Flag": "L 22 12 22 92 k 4; R 24 14 5{i} 13 a; R 24 27 5{i} 13 w; R 24 40 5{i} 13 b; ?C 40 33 9 c",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from conftest import ROOT, script
 from data.build import family, hold_out, read_pairs
-from visual_erm import CATEGORIES
+from visual_erm import CATEGORIES, InputError
 
 FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code", "source"}
 
@@ -70,7 +70,7 @@ def test_hold_out_keeps_families_together(pairs_folder):
 ])
 def test_mistakes_get_a_sentence(pairs_folder, arguments, words):
     done = script("-m", "data.build", "--task", "table,svg", "--n", 66, "--seed", 7, "--out", pairs_folder, *arguments)
-    assert done.returncode != 0 and words in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("text, words", [(None, "does not exist"), ("{}\n", "pairs.jsonl:1"), ("[1]\n", ":1"),
@@ -78,5 +78,5 @@ def test_mistakes_get_a_sentence(pairs_folder, arguments, words):
 def test_broken_pairs_are_named_by_file_and_line(tmp_path, text, words):
     if text is not None:
         (tmp_path / "pairs.jsonl").write_text(text)
-    with pytest.raises(SystemExit, match=words):
+    with pytest.raises(InputError, match=words):
         read_pairs(tmp_path)

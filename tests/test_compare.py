@@ -45,6 +45,11 @@ DIFFERENCES = [
      [("data_error", 3, "bar 'D'", "extra")]),
     ("chart", BARS, ('["A", "B", "C"], [3, 7, 5]', '["B", "A", "C"], [7, 3, 5]'),
      [("data_error", 2, "bar 'A'", "swapped with 'B'")]),
+    ("chart", BARS, ('["A", "B", "C"], [3, 7, 5]', '["C", "A"], [5, 3]'),
+     [("data_error", 2, "bar 'A'", "swapped with 'C'"), ("data_error", 3, "bar 'B'", "missing")]),
+    ("chart", BARS.replace("7", "3"), ('"A", "B"', '"B", "A"'), [("data_error", 2, "bar 'A'", "swapped with 'B'")]),
+    ("chart", BARS, ('"A", "B"', '"B", "A"'), [("text_error", 2, "x ticks", "reads 'B', should be 'A'"),
+                                              ("text_error", 2, "x ticks", "reads 'A', should be 'B'")]),
     ("chart", BARS, ('"B"', '"Q"'), [("text_error", 2, "x ticks", "reads 'Q', should be 'B'")]),
     ("chart", BARS, ("red", "blue"), [("style_error", 2, "plot", "color blue, should be red")]),
     ("chart", BARS, ("red", "#ee1100"), [("style_error", 1, "plot", "color darker red, should be red")]),
@@ -148,6 +153,11 @@ DIFFERENCES = [
      [("layout_error", 3, "row 4, column 2", "spans 2 columns, should be 1")]),
     ("table", TABLE, ("<th>day</th><th>sum</th><th>max</th>", "<td>day</td><td>sum</td><td>max</td>"),
      [("layout_error", 2, "row 1", "no header, should be header")]),
+    ("table", TABLE.replace("</table>", "<tr><td>pig</td><td>61</td><td>73</td></tr></table>"),
+     ("<tr><td>cat</td><td>12</td><td>34%</td></tr><tr><td>dog</td><td>-5</td><td>7.5</td></tr>"
+      "<tr><td>fox</td><td>81</td><td>90</td></tr>", "<tr><td>fox</td><td>81</td><td>90</td></tr>"
+      "<tr><td>cat</td><td>12</td><td>34%</td></tr>"),
+     [("layout_error", 2, "row 2", "swapped with row 4"), ("layout_error", 3, "row 3", "missing")]),
     ("table", SPANS, ("1,480", "1,408"), [("numeric_error", 2, "row 3, column 3", "reads '1,408', should be '1,480'")]),
     ("table", SPANS, ("1,480", "1480"), [("numeric_error", 1, "row 3, column 3", "reads '1480', should be '1,480'")]),
     ("table", SPANS, ('<th colspan="2">Sales</th>', "<th>Sales</th><th></th>"),

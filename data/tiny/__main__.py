@@ -30,10 +30,12 @@ from transformers import (HfArgumentParser, PreTrainedTokenizerFast, Qwen2VLImag
 
 from data import worlds
 from data.batches import STOP, reading, revising, training_batch, verdict_of
-from data.build import hold_out, read_pairs
+from data.build import SIZES, hold_out, read_pairs
+from data.compare import fidelity
 from data.muon import MuonAdamW
-from visual_erm import (CATEGORIES, Qwen3VLProcessor, choose_device, code_prompt, generate, judge_prompt,
-                        revise_prompt)
+from render import Rendering, extract_code, render_many
+from visual_erm import (CATEGORIES, InputError, Qwen3VLProcessor, choose_device, code_prompt, generate, judge_prompt,
+                        load_model, revise_prompt)
 
 HELD = 600                                     # pairs (of some 100 programs) that are only read, to count exact copies
 IMAGE, PATCH, WIDTH, HEAD = 128, 16, 128, 32
@@ -51,14 +53,15 @@ CHAT_TEMPLATE = (
 class Settings:
     data: str = field(default="runs/level1", metadata={"help": "folders made by data.build, separated by commas"})
     out: str = field(default="data/tiny/base", metadata={"help": "where the finished checkpoint goes"})
-    run: str = field(default="runs/base", metadata={"help": "where log.csv and the state for --resume go"})
+    work: str = field(default="runs/base", metadata={"help": "where log.csv and the state for --resume go"})
     steps: int = field(default=6000, metadata={"help": "optimiser steps"})
     batch: int = field(default=16, metadata={"help": "programs a step"})
     lr: float = field(default=3e-3, metadata={"help": "highest learning rate of Muon; AdamW takes a third of it"})
-    revise: float = field(default=0.15, metadata={"help": "share of revisions among the samples of the last half"})
+    revise: float = field(default=0.15, metadata={"help": "share of steps with revisions in the last half"})
     every: int = field(default=500, metadata={"help": "steps between two saved states and counts of exact copies"})
     seed: int = field(default=0, metadata={"help": "fixes weights and order"})
-    resume: bool = field(default=False, metadata={"help": "go on with the state in --run"})
+    score: str = field(default="", metadata={"help": "train nothing; score the model in --out on this folder's images"})
+    resume: bool = field(default=False, metadata={"help": "go on with the state in --work"})
 
 
 # ------------------------------------------------------------------------------------------------ 1. the checkpoint
@@ -118,17 +121,22 @@ def schedule(step, steps):
     return min(1.0, (step + 1) / 100, 0.02 + 0.98 * (steps - step) / (0.4 * steps))
 
 
-def choose(rng, readings, pairs, step, settings, count):
-    """Samples of one step, tasks evenly: short programs in the first fifth, some revisions in the last half."""
+def choose(rng, readings, pairs, step, settings, rank, ranks):
+    """This process's samples of one step, tasks evenly: short programs in the first fifth, revisions in the last half.
+
+    A step has revisions only or none, because they are three times as long and would be padding for the rest. All
+    processes draw the same rows and take every `ranks`-th by length, so that none waits long for the others.
+    """
     share = 3 if step < settings.steps / 5 else 1
-    late, samples = step >= settings.steps / 2, []
-    for _ in range(count):
+    revise, rows = step >= settings.steps / 2 and rng.random() < settings.revise, []
+    for _ in range(settings.batch):
         task = rng.choice(list(readings))
-        if late and rng.random() < settings.revise:
-            samples.append(revising(rng.choice(pairs[task])))
+        if revise:
+            rows.append((1000, len(rows), revising, (rng.choice(pairs[task]),)))
         else:
-            samples.append(reading(*readings[task][rng.randrange(len(readings[task]) // share)]))
-    return samples
+            length, *picture = readings[task][rng.randrange(len(readings[task]) // share)]
+            rows.append((length, len(rows), reading, picture))
+    return [make(*what) for *_, make, what in sorted(rows)[rank::ranks]]
 
 
 def copies(model, processor, held, path):
@@ -145,6 +153,23 @@ def copies(model, processor, held, path):
     return shares
 
 
+def score(folder, model, processor):
+    """Print how well the model draws the references in `folder`: exact copies, programs that render, fidelity 0-100."""
+    pairs = list({pair["gt_img_path"]: pair for pair in read_pairs(folder)}.values())
+    answers = generate(model, processor, [reading(pair, "gt")[0] for pair in pairs], max_new_tokens=256, batch_size=32)
+    jobs = [(pair["category"], code) for pair, answer in zip(pairs, answers)
+            for code in (pair["gt_code"], extract_code(pair["category"], answer))]
+    made = render_many(jobs, size=SIZES[1])
+    print("| task | images | exact copies | rendered | fidelity |\n| --- | --- | --- | --- | --- |")
+    for task in (*CATEGORIES, "all"):
+        mine = [i for i, pair in enumerate(pairs) if task in (pair["category"], "all")]
+        drawn = [made[2 * i + 1] if isinstance(made[2 * i + 1], Rendering) else None for i in mine]
+        points = [fidelity(made[2 * i].scene, drawing and drawing.scene) for i, drawing in zip(mine, drawn)]
+        if mine:
+            print(f"| {task} | {len(mine)} | {sum(answers[i] == pairs[i]['gt_code'] for i in mine) / len(mine):.1%} | "
+                  f"{sum(map(bool, drawn)) / len(mine):.1%} | {sum(points) / len(points):.1f} |")
+
+
 def save_state(path, **state):
     """Atomic: a run killed while it writes keeps its last good state."""
     temporary = path.with_suffix(".tmp")
@@ -156,7 +181,7 @@ def start(settings, run):
     """Pairs, model and optimiser as they are before the first step."""
     pairs = read_pairs(settings.data)
     if len(pairs) < 2 * HELD:
-        sys.exit(f"{settings.data} has {len(pairs)} pairs; at least {2 * HELD} are needed (see data.build --n)")
+        raise InputError(f"{settings.data} has {len(pairs)} pairs; at least {2 * HELD} are needed (see data.build --n)")
     pairs, held = hold_out(pairs, HELD)
     held = list({pair["family"]: pair for pair in held}.values())
     torch.manual_seed(settings.seed)
@@ -173,7 +198,7 @@ def start(settings, run):
               for path, (pair, side) in pictures.items()}
     readings, by_task = {}, {}
     for path in sorted(pictures, key=lambda path: (length[path], path)):                   # short programs first
-        readings.setdefault(pictures[path][0]["category"], []).append(pictures[path])
+        readings.setdefault(pictures[path][0]["category"], []).append((length[path], *pictures[path]))
     for pair in pairs:
         by_task.setdefault(pair["category"], []).append(pair)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(processor.tokenizer)} tokens, "
@@ -201,7 +226,9 @@ def write_log(path, step, loss, rate, shares):
 
 def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
-    run = Path(settings.run)
+    if settings.score:
+        return score(settings.score, *load_model(settings.out))
+    run = Path(settings.work)
     run.mkdir(parents=True, exist_ok=True)
     ranks, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))         # set by torchrun
     if ranks > 1:
@@ -211,7 +238,7 @@ def main():
     held, pairs, readings, model, processor = start(settings, run)
     if ranks > 1 and not rank:
         torch.distributed.barrier()
-    rng, first, losses = random.Random(f"{settings.seed}/{rank}"), 0, []
+    rng, first, losses = random.Random(settings.seed), 0, []
     optimiser = MuonAdamW(model, settings.lr)
     highest = [group["lr"] for group in optimiser.param_groups]
     if settings.resume and (run / "state.pt").exists():
@@ -219,11 +246,11 @@ def main():
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
-        rng.seed(f"{settings.seed}/{rank}/{first}")                         # an unbroken run seeds again there, too
+        rng.seed(f"{settings.seed}/{first}")                         # an unbroken run seeds again there, too
     began = time.time()
     for step in range(first, settings.steps):
-        inputs = training_batch(processor, choose(rng, readings, pairs, step, settings,
-                                                  settings.batch // ranks)).to(model.device)
+        samples = choose(rng, readings, pairs, step, settings, rank, ranks)
+        inputs = training_batch(processor, samples).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16):
             loss = model.train()(**inputs).loss
         loss.backward()
@@ -237,7 +264,7 @@ def main():
         losses.append(loss.item())
         done = step + 1
         if done % settings.every == 0:
-            rng.seed(f"{settings.seed}/{rank}/{done}")
+            rng.seed(f"{settings.seed}/{done}")
         if rank == 0 and (done % 50 == 0 or done == settings.steps):
             shares = {}
             if done % settings.every == 0 or done == settings.steps:
@@ -253,4 +280,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
