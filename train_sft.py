@@ -60,6 +60,7 @@ class Settings:
     batch: int = field(default=32, metadata={"help": "pairs an optimiser step"})
     micro: int = field(default=32, metadata={"help": "pairs held in memory at once; divides --batch"})
     steps: int = field(default=2000, metadata={"help": "optimiser steps"})
+    think: bool = field(default=False, metadata={"help": "write down what both pictures show before the verdict"})
     read: float = field(default=0.1, metadata={"help": "share of image-to-code samples"})
     # bookkeeping
     eval_pairs: int = field(default=150, metadata={"help": "pairs held out and judged with every saved state"})
@@ -72,7 +73,7 @@ class Settings:
 def sample(pair, settings):
     """(messages, answer) of a pair: its verdict or, with probability `--read`, the code of one of its pictures."""
     rng = random.Random(f"{settings.seed}/{pair['family']}/{pair['id']}")
-    return reading(pair, rng.choice(("gt", "pred"))) if rng.random() < settings.read else judging(pair)
+    return reading(pair, rng.choice(("gt", "pred"))) if rng.random() < settings.read else judging(pair, settings.think)
 
 
 class Log(TrainerCallback):

@@ -268,7 +268,7 @@ def revise_messages(task: str, image: Image.Image, code: str, feedback: str) -> 
 # they are, the model's own bounds lowered to max_pixels). tokens: the longest answer. gpu: GB of GPU memory needed.
 PRESETS = {
     "tiny": dict(model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
-                 code_tokens=256, verdict_tokens=256, batch=16, quantize=False, gpu=0),
+                 code_tokens=256, verdict_tokens=512, batch=32, quantize=False, gpu=0),
     "2b": dict(model="Qwen/Qwen3-VL-2B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
                code_tokens=2048, verdict_tokens=1024, batch=8, quantize=True, gpu=16),
     "8b": dict(model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,

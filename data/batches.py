@@ -18,10 +18,11 @@ def verdict_of(pair):
     return Verdict(pair["category"], errors)
 
 
-def judging(pair):
-    """Two pictures -> the verdict's JSON."""
+def judging(pair, think=False):
+    """Two pictures -> the verdict's JSON; with `think`, what both show is written down first, as their programs."""
     images = Image.open(pair["gt_img_path"]), Image.open(pair["pred_img_path"])
-    return judge_messages(pair["category"], *images), verdict_of(pair).to_json()
+    thought = f"<think>{pair['gt_code']}\n{pair['pred_code']}</think>" if think else ""
+    return judge_messages(pair["category"], *images), thought + verdict_of(pair).to_json()
 
 
 def reading(pair, side):
