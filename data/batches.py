@@ -50,6 +50,7 @@ def training_batch(processor, samples):
     answers = [tokenizer(answer + STOP, add_special_tokens=False)["input_ids"] for _, answer in samples]
     prompt_lengths = prompts["attention_mask"].sum(1).tolist()
     length = max(n + len(answer) for n, answer in zip(prompt_lengths, answers))
+    length += -length % 16              # few different shapes: CPU kernels are prepared, and kept in memory, for each
     ids = torch.full((len(samples), length), tokenizer.pad_token_id)                        # (B, T)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
     for i, (n, answer) in enumerate(zip(prompt_lengths, answers)):
