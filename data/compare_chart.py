@@ -76,11 +76,17 @@ def _second_axes(true, pred, t, p, prefix, ledger):
                      and scene["axes"][axes["twin"]]["box"] == base["box"]] for scene, base in ((true, t), (pred, p)))
     for k in range(max(len(ours), len(theirs))):
         if k < min(len(ours), len(theirs)):
-            _Pair(ours[k], theirs[k], prefix + "second axis: ", ledger, (true, pred)).compare()
+            _Pair(_laid_over(ours[k], t), _laid_over(theirs[k], p), prefix + "second axis: ", ledger, (true, pred)
+                  ).compare("y" if ours[k]["yticks"] else "x")
         else:
             extra = k >= len(ours)
             ledger.differ("data", 0, "structure_error", 3, prefix + "second axis", "extra" if extra else "missing",
                           _weight((theirs if extra else ours)[k]))
+
+
+def _laid_over(axes, base):
+    """The second axes with the ticks it shares with the first: they name its marks."""
+    return {**axes, **{key: axes[key] or base[key] for key in ("xticks", "yticks")}}
 
 
 def _color_bars(true, pred, ledger):
@@ -149,14 +155,15 @@ class _Pair:
         self.t, self.p, self.prefix, self.ledger, self.scenes = t, p, prefix, ledger, scenes
         self.marks = Marks(t, p, prefix, ledger, scenes)
 
-    def compare(self):
+    def compare(self, axes="xy"):
+        """Compare everything, but limits and ticks only of the `axes` that are its own."""
         self.marks.compare()
         if not self.marks.turned and "pie" not in [kind(mark) for mark in self.t["marks"] + self.p["marks"]]:
-            for axis in "xy":
+            for axis in axes:
                 self.limits(axis)
         for key, place in (("title", "title"), ("xlabel", "x-axis label"), ("ylabel", "y-axis label")):
             check_text(self.ledger, "axes", "text_error", self.prefix + place, self.p.get(key), self.t.get(key))
-        for axis in "xy":
+        for axis in axes:
             self.ticks(axis)
         _legend(self.t.get("legend"), self.p.get("legend"), self.prefix, self.ledger, self.marks.lost,
                 self.marks.gained, not self.marks.retyped)

@@ -28,7 +28,7 @@ from render import render_many  # noqa: E402
 # kind of edit -> (category, regular expression for the description)
 MEANS = {
     "chart": {
-        "value": ("data_error", r"value|share|at |x |curve"), "drop_value": ("data_error", "missing"),
+        "value": ("data_error", r"value|share|start|curve|x |y "), "drop_value": ("data_error", "missing"),
         "add_value": ("data_error", "extra"), "swap_categories": ("data_error", "swapped"),
         "category": ("text_error", "reads"), "title": ("text_error", "reads"),
         "remove_title": ("text_error", "missing"),
