@@ -31,7 +31,6 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 from tqdm import tqdm
 from transformers import HfArgumentParser, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 from trl import SFTConfig, SFTTrainer
 
 from data import bench
@@ -124,6 +123,17 @@ def add_adapter(model, rank):
                           adapter_name="default")
 
 
+def last_state(folder):
+    """The newest state in `folder` that was written to its end, or None. trainer_state.json is written last."""
+    for state in sorted(Path(folder).glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
+        try:
+            json.loads((state / "trainer_state.json").read_text())
+            return str(state)
+        except (OSError, ValueError):
+            continue                                                           # killed while it was being written
+    return None
+
+
 def plot(log, path):
     """Loss and held-out scores against steps, from log.csv."""
     import matplotlib
@@ -198,7 +208,7 @@ def main():
             save_total_limit=1, report_to=[], seed=settings.seed, max_length=None, remove_unused_columns=False,
             dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda,
             ddp_backend=("nccl" if cuda else "gloo") if ranks > 1 else None))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out / "state")) if settings.resume else None)
+    trainer.train(resume_from_checkpoint=last_state(out / "state") if settings.resume else None)
 
     if not trainer.is_world_process_zero():
         return 0

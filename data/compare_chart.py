@@ -65,9 +65,12 @@ def _arrangement(ours, theirs, pairs, ledger):
 
 
 def _grid(axes):
-    """(rows, columns) of subplots: distinct top and left edges, to a tenth of the figure."""
-    tops, lefts = {round(10 * (a["box"][1] + a["box"][3])) for a in axes}, {round(10 * a["box"][0]) for a in axes}
-    return tuple(sum(edge - 1 not in edges for edge in edges) for edges in (tops, lefts))
+    """(rows, columns) of subplots: distinct centres, to a tenth of the figure."""
+    counts = []
+    for k in (1, 0):
+        centres = sorted(a["box"][k] + a["box"][k + 2] / 2 for a in axes)
+        counts.append(1 + sum(b - a > 0.1 for a, b in zip(centres, centres[1:])))
+    return tuple(counts)
 
 
 def _second_axes(true, pred, t, p, prefix, ledger):
@@ -208,7 +211,7 @@ class _Pair:
             return
         words = [text for _, text in found], [text for _, text in expected]
         named = word_ticks(self.t, axis) and word_ticks(self.p, axis)
-        longer = abs(self.t["box"][2 + (axis == "y")] / self.p["box"][2 + (axis == "y")] - 1) > 0.1      # room for more
+        longer = abs(self.t["box"][2 + (axis == "y")] / self.p["box"][2 + (axis == "y")] - 1) > 0.02     # room for more
         if axis in self.marks.named or words[0] == words[1] or (axis in self.marks.changed or longer) and not named:
             self.ledger.agree("axes")
             return

@@ -45,7 +45,8 @@ class Marks:
         pairs = assign(ours, theirs, self.distance, gap=0.5)
         single = len(ours) == 1
         kinds = {(kind(ours[i]), kind(theirs[j])) for i, j in pairs if None not in (i, j)}
-        told = len(kinds) == 1 and all(a != b for a, b in kinds)
+        retyped = any(a != b for a, b in kinds)
+        told = len(kinds) == 1 and retyped
         if told:                                                     # every series changed alike: told once
             self.tell("structure_error", 3, "plot", "type {1}, should be {0}".format(*kinds.pop()))
         self.stacking(ours, theirs)
@@ -58,7 +59,8 @@ class Marks:
             else:
                 where = "" if single and len(theirs) == 1 else self.series(ours[i], self.t, i)
                 shifted = len(ours) != len(theirs) and i != j < len(ours)
-                self.cycle = _color(ours[j]) if shifted else None    # the colours go on where a series is missing
+                # the cycle of colours goes on where a series is missing, or has another type
+                self.cycle = {_color(mark) for mark in ours} if retyped else {_color(ours[j])} if shifted else set()
                 self.mark(ours[i], theirs[j], where, told)
         self.tell_shared()
         self.bar_errors()
@@ -83,8 +85,9 @@ class Marks:
             axis = axis_of(kind(a))[1]
             lengths = [[high - low for low, high in zip(mark[axis + "low"] or [], mark[axis + "high"] or [])]
                        for mark in (t, p)]
-            wrong = sum(abs(x - y) / span(self.t, axis) > VALUE[0] for x, y in zip(*lengths)) \
-                if len(lengths[0]) == len(lengths[1]) else 0             # else bars are missing, and told
+            lengths = lengths if len(lengths[0]) == len(lengths[1]) else ([], [])      # else bars are missing, and told
+            wrong = min(sum(abs(x - y) / span(self.t, axis) > VALUE[0] for x, y in zip(*ordered))
+                        for ordered in (lengths, map(sorted, lengths)))           # or swapped, and told
             if wrong:
                 self.differ("data", 1 - wrong / len(lengths[0]), "data_error", 2, where or "plot",
                             f"{wrong} of {len(lengths[0])} error bars wrong", 2)
@@ -101,7 +104,7 @@ class Marks:
         """Bars side by side instead of on top of each other, or the other way round."""
         flags = [any(stacked(mark, axes) for mark in marks) for marks, axes in ((ours, self.t), (theirs, self.p))]
         counts = [sum(kind(mark) in ("bar", "barh") for mark in marks) for marks in (ours, theirs)]
-        self.restacked = flags[0] != flags[1] and min(counts) > 1
+        self.restacked = flags[0] != flags[1] and counts[0] == counts[1] > 1
         if self.restacked:
             words = [("grouped", "stacked")[flag] for flag in flags]
             self.changed |= set("xy")
@@ -110,6 +113,7 @@ class Marks:
     def alone(self, mark, axes, what, where):
         """A series without a partner."""
         (self.lost if what == "missing" else self.gained).append(label_of(mark, axes))
+        self.turned |= mark["type"] == "pie"                         # ticks and frame come with the other marks
         self.changed |= set("xy")
         self.differ("data", 0, "data_error", 3, where, NAMES.get(mark["type"], "") + what,
                     max(1, len(items(mark, axes))))
@@ -410,7 +414,7 @@ class Marks:
         wrong = [pair for pair in both if severity(gaps[pair], COLOR)]
         if not any(severity(color_distance(x, y), COLOR) for x, y in zip(*lists)):
             wrong = []                               # the cycle of colours goes on where a mark is missing
-        if self.cycle and set(lists[1]) == {self.cycle}:
+        if set(lists[1]) <= self.cycle:
             wrong = []
         for pair in both:
             self.ledger.entries["style"].append([3 / len(both), partial(gaps[pair], COLOR) if pair in wrong else 1.0])

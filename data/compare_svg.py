@@ -142,7 +142,7 @@ def _geometry(a, b, ledger, where):
     scale = tuple(x / y if y > 1e-6 else 1.0 for x, y in ((aw, bw), (ah, bh)))
     away, sized = _away((ax - bx, ay - by), (aw - bw, ah - bh)), max(abs(aw - bw), abs(ah - bh))
     errors = []
-    gap, slack = outline_gap(a, b, shift, scale), 1.5 * _tolerance(a)
+    gap, slack = outline_gap(a, b, shift, scale), _tolerance(a)
     loose = max(slack, PLACE[1]) if severity(sized, PLACE) else slack            # round corners need not grow along
     if a["type"] != b["type"] and gap > slack:
         errors.append((3, 0.6, f"type {b['type']}, should be {a['type']}"))

@@ -257,16 +257,22 @@ def named(task, kind, place, errors):
 
 
 def measure(task, n, **options):
-    """(number of edits, number named, misses): misses are (kind, place, errors or RenderError, code, damaged code)."""
+    """(number of edits that can be seen, number named, misses).
+
+    misses: [(kind, place, errors or RenderError, code, damaged code)]. An edit that changes no pixel is none.
+    """
     made = edits(task, n, **options)
     pictures = render_many([(task, code) for _, _, *codes in made for code in codes], size=300, timeout=60)
-    misses = []
+    misses, unseen = [], 0
     for (kind, place, code, damaged), true, pred in zip(made, pictures[::2], pictures[1::2]):
         failed = next((picture for picture in (true, pred) if isinstance(picture, Exception)), None)
+        if not failed and true.image.tobytes() == pred.image.tobytes():
+            unseen += 1
+            continue
         errors = failed or compare(true.scene, pred.scene)
         if failed or not named(task, kind, place, errors):
             misses.append((kind, place, errors, code, damaged))
-    return len(made), len(made) - len(misses), misses
+    return len(made) - unseen, len(made) - unseen - len(misses), misses
 
 
 def show(task, kind, place, errors, code, damaged):

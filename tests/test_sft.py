@@ -116,6 +116,21 @@ def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, untrained, tmp_pa
     assert "peak_gb" in (whole / "log.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.parametrize("states, chosen", [
+    ({}, None),
+    ({3: "{}", 6: "{}"}, "checkpoint-6"),
+    ({9: "{}", 12: '{"epoch": 0.'}, "checkpoint-9"),                          # killed while it was written
+    ({6: None}, None),
+])
+def test_resume_takes_the_last_whole_state(tmp_path, states, chosen):
+    for step, text in states.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if text is not None:
+            (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(text)
+    found = train_sft.last_state(tmp_path)
+    assert (found and found.rpartition("/")[2]) == chosen
+
+
 def test_full_fine_tuning_writes_a_complete_model(pairs_folder, untrained, tmp_path):
     done = script("train_sft.py", "--data", pairs_folder, "--model", untrained, "--out", tmp_path, "--full", "--optim",
                   "muon", "--steps", 1, "--batch", 2, "--micro", 2, "--save_every", 9, "--eval_pairs", 2)
