@@ -61,8 +61,7 @@ def items(mark, axes):
         names = _names(mark, of_kind, columns[0], axes)
     pos, values, bases, colors = columns
     n = len(values)
-    errors = [high - low for low, high in zip(mark.get("ylow") or mark.get("xlow") or [],
-                                              mark.get("yhigh") or mark.get("xhigh") or [])]
+    errors = [high - low for low, high in zip(mark.get("ylow") or [], mark.get("yhigh") or [])]
     found = [dict(name=name, pos=x, value=v, base=b or 0, color=c, z=z, error=e) for name, x, v, b, c, z, e
              in zip(names, pos, values, fill(bases, n, 0), fill(colors, n), fill(mark.get("z"), n, None),
                     fill(errors, n, None)) if v is not None and x is not None]
@@ -233,31 +232,6 @@ def stacked(mark, axes):
             for item in items(other, axes)}
     return all(not item["base"] or any(abs(x - item["pos"]) < 1e-6 and abs(y - item["base"]) < 1e-4 * max(1, abs(y))
                                        for x, y in tops) for item in items(mark, axes))
-
-
-def bearer(mark, axes):
-    """The bars on whose ends the error bars `mark` sit, or None."""
-    if mark["type"] != "errorbar" or mark.get("linestyle") != "none" or mark.get("marker") != "none":
-        return None
-    for other in axes["marks"]:
-        if other["type"] == "bars":
-            pairs = zip(other["pos"], other["value"]) if other["orient"] == "v" else zip(other["value"], other["pos"])
-            ends = {(round(x, 4), round(y, 4)) for x, y in pairs if None not in (x, y)}
-            if ends and all((round(x, 4), round(y, 4)) in ends for x, y in zip(mark["x"], mark["y"])):
-                return other
-    return None
-
-
-def label_of(mark, axes):
-    """Name of a series: its label, else what the legend says to a colour that only this series has."""
-    entries = (axes.get("legend") or {}).get("entries", [])
-    if mark.get("label") or not entries:
-        return normal(mark.get("label"))
-    def color(m):
-        return m.get("color") or (m.get("colors") or [None])[0]
-    told = [normal(entry["text"]) for entry in entries if entry["color"] == color(mark)]
-    alone = [m for m in axes["marks"] if color(m) == color(mark)] == [mark]
-    return told[0] if len(told) == 1 and alone else ""
 
 
 def color_bar(axes):

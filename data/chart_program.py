@@ -93,38 +93,31 @@ class Program:
     def categories(self, call):
         """The list of strings along the axis of a call (or the labels of a pie), or None."""
         nodes = [k.value for k in call.keywords if k.arg in ("x", "y", "labels", "tick_label")] + call.args[:1]
-        lists = [self.strings(node) for node in nodes] + [self.strings(arg) for tick in self.tick_texts(call)
+        lists = [self.strings(node) for node in nodes] + [self.strings(arg) for tick in self.tick_texts()
                                                           for arg in tick]
         n = len(self.values(call).elts) if self.values(call) else None
         return next((found for found in lists if found and len(found.elts) == n), None)
 
-    def tick_texts(self, plot=None):
-        """Arguments that give tick texts (of the axes on which `plot` draws), a list a call."""
-        calls = self.calls("set_xticklabels", "set_yticklabels", "set_xticks", "set_yticks", "xticks", "yticks")
-        return [[*call.args, *(k.value for k in call.keywords if k.arg == "labels")] for call in calls
-                if plot is None or self.text(call.func.value) == self.text(plot.func.value)]
+    def tick_texts(self):
+        """Arguments that give tick texts."""
+        return [[*call.args[-1:], *(k.value for k in call.keywords if k.arg == "labels")] for call
+                in self.calls("set_xticklabels", "set_yticklabels", "set_xticks", "set_yticks", "xticks", "yticks")]
 
     def parallel(self, call):
-        """All lists as long as the values of `call` that belong to it, or to calls that share a list with it.
-
-        None if one of these calls also draws data whose length cannot be read.
-        """
+        """All lists as long as the values of `call` that belong to it, or to calls that share a list with it."""
         n = len(self.values(call).elts)
-        groups = [[self.literal(node) for node in [*c.args, *(k.value for k in c.keywords)]]
-                  for c in self.plots() if self.text(c.func.value) == self.text(call.func.value)]
-        groups += [[self.literal(node) for node in nodes] for nodes in self.tick_texts(call)]
+        groups = [[self.literal(node) for node in [*c.args, *(k.value for k in c.keywords)]] for c in self.plots()]
+        groups += [[self.literal(node) for node in nodes + c.args] for nodes, c in zip(
+            self.tick_texts(), self.calls("set_xticklabels", "set_yticklabels", "set_xticks", "set_yticks", "xticks",
+                                          "yticks"))]
         groups = [[found for found in group if found and len(found.elts) == n] for group in groups]
         chosen = [self.values(call)]
         for _ in groups:
             for group in groups:
-                if any(self.same(found, other) for found in group for other in chosen):
+                if any(found in chosen for found in group):
                     chosen += [found for found in group if found not in chosen]
         together = [c for c in self.plots() if any(self.literal(node) in chosen for node in c.args)]
         return None if any(self.open_ended(c) for c in together) else chosen
-
-    def same(self, a, b):
-        """Whether two lists are one: the same piece of text, or the same names written twice."""
-        return a is b or self.strings(a) is not None and self.text(a) == self.text(b)
 
     def open_ended(self, call):
         """Whether a call draws data whose length cannot be read from the text."""

@@ -3,8 +3,8 @@
 `Marks` compares what stands in one subplot of each picture, and remembers what the axes and texts around it need to
 know: whether they may have moved with the data (`changed`), and which names and numbers were told already.
 """
-from data.chart_items import (NOUNS, POINTS, Namer, axis_of, bearer, clip, follows, interpolate, items, kind, label_of,
-                              regular, rescaled, scaled, shares, span, stacked, stretched, value_words)
+from data.chart_items import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
+                              scaled, shares, span, stacked, stretched, value_words)
 from data.measure import (COLOR, MANY, OPACITY, VALUE, WIDTH, align, as_number, assign, check_color, color_distance,
                           color_words, normal, number, partial, reads, severity, should_be, similar, text_credit)
 
@@ -28,8 +28,6 @@ class Marks:
         self.lost, self.gained = [], []         # labels of missing and of extra series
         self.retyped = self.turned = False      # a change of type; a change of type that makes the axes incomparable
         self.shared = []               # what may be told once for all series: (what, series, places, count, kinds)
-        self.whiskers = {}, {}         # error bars of each picture by the id of their bars
-        self.partners = []             # (expected mark, found mark, noun phrase) of the paired series
         self.shift = []                # (expected item, found item) of marks that moved: texts on them move along
 
     def differ(self, group, credit, category, level, location, description, weight=1.0):
@@ -41,12 +39,11 @@ class Marks:
     # ------------------------------------------------------------------------------------------------- series
     def compare(self):
         """Pair the series, then look at each pair."""
-        ours, theirs = self.bare(self.t, 0), self.bare(self.p, 1)
+        ours, theirs = self.t["marks"], self.p["marks"]
         pairs = assign(ours, theirs, self.distance, gap=0.5)
         single = len(ours) == 1
         kinds = {(kind(ours[i]), kind(theirs[j])) for i, j in pairs if None not in (i, j)}
-        retyped = any(a != b for a, b in kinds)
-        told = len(kinds) == 1 and retyped
+        told = len(kinds) == 1 and all(a != b for a, b in kinds)
         if told:                                                     # every series changed alike: told once
             self.tell("structure_error", 3, "plot", "type {1}, should be {0}".format(*kinds.pop()))
         self.stacking(ours, theirs)
@@ -59,44 +56,13 @@ class Marks:
             else:
                 where = "" if single and len(theirs) == 1 else self.series(ours[i], self.t, i)
                 shifted = len(ours) != len(theirs) and i != j < len(ours)
-                # the cycle of colours goes on where a series is missing, or has another type
-                self.cycle = {_color(mark) for mark in ours} if retyped else {_color(ours[j])} if shifted else set()
+                self.cycle = _color(ours[j]) if shifted else None    # the colours go on where a series is missing
                 self.mark(ours[i], theirs[j], where, told)
         self.tell_shared()
-        self.bar_errors()
-
-    def bare(self, axes, side):
-        """The marks of one picture, error bars on bars aside: they go with their bars (`self.whiskers`)."""
-        loads = {id(mark): bearer(mark, axes) for mark in axes["marks"]}
-        for mark in axes["marks"]:
-            if loads[id(mark)] is not None:
-                self.whiskers[side][id(loads[id(mark)])] = mark
-        return [mark for mark in axes["marks"] if loads[id(mark)] is None]
-
-    def bar_errors(self):
-        """Error bars on bars that have a partner: missing, extra or of another length."""
-        for a, b, where in self.partners:
-            t, p = self.whiskers[0].get(id(a)), self.whiskers[1].get(id(b))
-            if t is None and p is None or kind(a) != kind(b):            # bars drawn as a line have none
-                continue
-            if t is None or p is None:
-                self.differ("data", 0, "data_error", 2, where or "plot", f"error bars {'extra' if p else 'missing'}", 2)
-                continue
-            axis = axis_of(kind(a))[1]
-            lengths = [[high - low for low, high in zip(mark[axis + "low"] or [], mark[axis + "high"] or [])]
-                       for mark in (t, p)]
-            lengths = lengths if len(lengths[0]) == len(lengths[1]) else ([], [])      # else bars are missing, and told
-            wrong = min(sum(abs(x - y) / span(self.t, axis) > VALUE[0] for x, y in zip(*ordered))
-                        for ordered in (lengths, map(sorted, lengths)))           # or swapped, and told
-            if wrong:
-                self.differ("data", 1 - wrong / len(lengths[0]), "data_error", 2, where or "plot",
-                            f"{wrong} of {len(lengths[0])} error bars wrong", 2)
-            else:
-                self.ledger.agree("data")
 
     def series(self, mark, axes, index):
         """Noun phrase of a series: its name where the legend shows it, else its number."""
-        label = label_of(mark, axes)
+        label = normal(mark.get("label"))
         shown = label in [normal(entry["text"]) for entry in (axes.get("legend") or {}).get("entries", [])]
         return f"series '{label}'" if label and shown else f"series {index + 1}"
 
@@ -104,7 +70,7 @@ class Marks:
         """Bars side by side instead of on top of each other, or the other way round."""
         flags = [any(stacked(mark, axes) for mark in marks) for marks, axes in ((ours, self.t), (theirs, self.p))]
         counts = [sum(kind(mark) in ("bar", "barh") for mark in marks) for marks in (ours, theirs)]
-        self.restacked = flags[0] != flags[1] and counts[0] == counts[1] > 1
+        self.restacked = flags[0] != flags[1] and min(counts) > 1
         if self.restacked:
             words = [("grouped", "stacked")[flag] for flag in flags]
             self.changed |= set("xy")
@@ -112,8 +78,7 @@ class Marks:
 
     def alone(self, mark, axes, what, where):
         """A series without a partner."""
-        (self.lost if what == "missing" else self.gained).append(label_of(mark, axes))
-        self.turned |= mark["type"] == "pie"                         # ticks and frame come with the other marks
+        (self.lost if what == "missing" else self.gained).append(normal(mark.get("label")))
         self.changed |= set("xy")
         self.differ("data", 0, "data_error", 3, where, NAMES.get(mark["type"], "") + what,
                     max(1, len(items(mark, axes))))
@@ -127,7 +92,7 @@ class Marks:
         off = [1.0] * abs(len(ours) - len(theirs))
         off += [min(1, self.off(x, y, kinds) / VALUE[2]) for x, y in zip(ours, theirs)]
         colors = color_distance(_color(a), _color(b))
-        return (0.3 * (kinds[0] != kinds[1]) + 0.3 * (label_of(a, self.t) != label_of(b, self.p))
+        return (0.3 * (kinds[0] != kinds[1]) + 0.3 * (normal(a.get("label")) != normal(b.get("label")))
                 + 0.1 * min(1, colors / COLOR[1]) + 0.3 * (sum(off) / len(off) if off else 0))
 
     def off(self, a, b, kinds, what="value"):
@@ -146,10 +111,8 @@ class Marks:
         """One series of both pictures. `where` is "" if it is the only one; `told`: its type is told already."""
         kinds = kind(a), kind(b)
         ours, theirs = items(a, self.t), items(b, self.p)
-        self.partners.append((a, b, where))
         if kinds[0] != kinds[1]:
             self.retyped = True
-            ours, theirs = (sorted(found, key=lambda item: (item["pos"], item["value"])) for found in (ours, theirs))
             self.ledger.cost("data", 0, max(1, len(ours)))
             self.turned |= "pie" in kinds or "barh" in kinds
             if not told:
@@ -414,7 +377,7 @@ class Marks:
         wrong = [pair for pair in both if severity(gaps[pair], COLOR)]
         if not any(severity(color_distance(x, y), COLOR) for x, y in zip(*lists)):
             wrong = []                               # the cycle of colours goes on where a mark is missing
-        if set(lists[1]) <= self.cycle:
+        if self.cycle and set(lists[1]) == {self.cycle}:
             wrong = []
         for pair in both:
             self.ledger.entries["style"].append([3 / len(both), partial(gaps[pair], COLOR) if pair in wrong else 1.0])

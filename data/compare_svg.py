@@ -69,7 +69,7 @@ def _distance(a, b):
     paint = min(1, _paint_distance(a, b) / 60)
     if a["type"] == "text":
         return 0.5 * (1 - similar(a["text"], b["text"])) + 0.4 * away + 0.1 * paint
-    kind = a["type"] != b["type"] and outline_gap(a, b) > _tolerance(a)
+    kind = a["type"] != b["type"] and not _same_outline(a, b)
     return 0.45 * away + 0.15 * size + 0.2 * paint + 0.2 * kind
 
 
@@ -115,9 +115,8 @@ def outline_gap(a, b, shift=(0, 0), scale=(1, 1)):
     return max(_gap(ours, b, theirs), _gap(theirs, a, ours))
 
 
-def _tolerance(shape):
-    """How far outlines may differ unseen: a twelfth of the shape's longer side, at most PLACE[0] of the canvas."""
-    return max(0.002, min(PLACE[0], max(_sides(shape)) / 12))
+def _same_outline(a, b, tolerance=PLACE[0]):
+    return outline_gap(a, b) <= tolerance
 
 
 # -------------------------------------------------------------------------------------------------- one shape
@@ -127,7 +126,7 @@ def _shape(a, b, ledger):
     if a["type"] == "text":
         check_text(ledger, "shapes", "text_symbol_error", where, b["text"], a["text"], weight=0.4)
         _text_geometry(a, b, ledger, where)
-    elif outline_gap(a, b) <= _tolerance(a):
+    elif outline_gap(a, b) <= PLACE[0]:
         ledger.agree("shapes", 0.6)
     else:
         _geometry(a, b, ledger, where)
@@ -142,12 +141,12 @@ def _geometry(a, b, ledger, where):
     scale = tuple(x / y if y > 1e-6 else 1.0 for x, y in ((aw, bw), (ah, bh)))
     away, sized = _away((ax - bx, ay - by), (aw - bw, ah - bh)), max(abs(aw - bw), abs(ah - bh))
     errors = []
-    gap, slack = outline_gap(a, b, shift, scale), _tolerance(a)
-    loose = max(slack, PLACE[1]) if severity(sized, PLACE) else slack            # round corners need not grow along
-    if a["type"] != b["type"] and gap > slack:
+    slack = PLACE[0] * 1.5
+    if a["type"] != b["type"] and outline_gap(a, b, shift, scale) > slack:
         errors.append((3, 0.6, f"type {b['type']}, should be {a['type']}"))
         sized = max(sized - 0.05, 0)                 # a shape of another kind seldom has exactly the same size
-    elif gap > loose:
+    elif outline_gap(a, b, shift, scale) > slack:
+        gap = outline_gap(a, b, shift, scale)
         flipped = next((word for word, turn in (("flipped", (-1, 1)), ("upside down", (1, -1)), ("turned", (-1, -1)))
                         if outline_gap(a, b, shift, (turn[0] * scale[0], turn[1] * scale[1])) <= slack), None)
         errors.append((max(1, severity(gap, PLACE)), partial(gap, PLACE), flipped or "other outline"))
@@ -223,7 +222,7 @@ def _paint(a, b, ledger, where):
     if a.get("stroke") and b.get("stroke"):
         widths = [shape.get("stroke_width") or 0 for shape in (b, a)]
         gap = abs(widths[0] - widths[1]) / max(1e-6, min(widths))
-        if severity(gap, WIDTH) and abs(widths[0] - widths[1]) > PLACE[0] / 5:
+        if severity(gap, WIDTH) and abs(widths[0] - widths[1]) > PLACE[0] / 2:
             errors.append((severity(gap, WIDTH), partial(gap, WIDTH),
                            should_be("stroke width", 100 * widths[0], 100 * widths[1], "%")))
         if bool(a.get("dash")) != bool(b.get("dash")):

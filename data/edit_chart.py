@@ -134,9 +134,9 @@ def _add_value(program, rng):
     changes = []
     for found in lists:
         values = [number_in(e) for e in found.elts]
-        if names and program.same(found, names):
+        if found is names:
             new = program.quote(name)
-        elif places and program.text(found) == program.text(places):
+        elif found is places:
             new = _like(x, values)
         elif None not in values:
             new = _like(rng.choice(values), values)
@@ -147,8 +147,7 @@ def _add_value(program, rng):
             new = program.quote(rng.choice(free))
         at = program.span(found.elts[k])[0] if k < n else program.span(found.elts[-1])[1]
         changes.append(((at, at), f"{new}, " if k < n else f", {new}"))
-    return program.replace(*changes), f"{noun} '{name}'" if name else \
-        f"{noun} {1 + (sum(v < x for v in xs) if places else k)}"                 # counted from the left
+    return program.replace(*changes), f"{noun} '{name}'" if name else f"{noun} {k + 1}"
 
 
 def _new_x(program, values, rng):
@@ -170,7 +169,7 @@ def _swap_categories(program, rng):
         return None
     call = rng.choice(calls)
     i, j = sorted(rng.sample(range(len(program.values(call).elts)), 2))
-    lists = [found for found in program.parallel(call) or [] if program.same(found, program.categories(call))
+    lists = [found for found in program.parallel(call) or [] if found is program.categories(call)
              or None not in [number_in(e) for e in found.elts]]
     if not lists or any(found is program.numbers(call.args[0]) for found in lists if call.func.attr != "pie"):
         return None                                               # positions: swapping them all changes nothing
@@ -189,8 +188,7 @@ def _category(program, rng):
     k = rng.randrange(len(names.elts))
     name = _other_name([string_in(e) for e in names.elts], rng)
     place = {"barh": "y ticks", "pie": _item_place(program, call, k)}.get(call.func.attr, "x ticks")
-    lists = [found for found in program.parallel(call) or [names] if program.same(found, names)]
-    return (program.replace(*((found.elts[k], program.quote(name)) for found in lists)), place) if name else None
+    return (program.replace((names.elts[k], program.quote(name))), place) if name else None
 
 
 # --------------------------------------------------------------------------------------------------------- texts
@@ -275,8 +273,7 @@ FITS = {  # chart types that take the same (x, y); all keyword arguments but the
 
 def _chart_type(program, rng):
     calls = [call for call in program.plots(*FITS) if len(call.args) == (1 if call.func.attr == "pie" else 2)
-             and not any(k.arg in (None, "xerr", "yerr") for k in call.keywords) and string_in(call.args[-1]) is None
-             and not any(s.value is call and isinstance(s, ast.Assign) and program.used(s) for s in program.statements)]
+             and not any(k.arg is None for k in call.keywords) and string_in(call.args[-1]) is None]
     if not calls:
         return None
     call = rng.choice(calls)
@@ -355,8 +352,6 @@ def _color(program, rng):
     elif keyword or call.func.attr == "pie" or any(string_in(arg) and re.search("[rgbcmykw]", string_in(arg))
                                                   for arg in call.args[1:]):
         return None
-    elif len(program.plots()) > 1:
-        return None                                     # the next series would take over the colour it leaves
     else:
         new = program.quote(rng.choice([c for c in COLORS if c != "blue"]))
         return program.replace(program.set_keyword(call, ("color",), new)), "plot"

@@ -3,7 +3,6 @@
 An editor takes (`_Drawing`, element, rng), changes the tree and returns True if it applied. Shapes inside <defs>,
 <symbol> and the like are left alone; a shape of any kind can be moved, its transform is used where it has no centre.
 """
-import math
 import re
 
 from lxml import etree
@@ -38,31 +37,17 @@ class _Drawing:
     def code(self):
         return self.head + etree.tostring(self.root, encoding="unicode", with_tail=False)
 
-    # Places are in the units of the viewBox; what the attributes say is in the units of the group around a shape.
-    def matrix(self, element):
-        """(a, b, c, d, e, f): local to viewBox units, x' = a x + c y + e and y' = b x + d y + f."""
-        matrix = 1, 0, 0, 1, 0, 0
-        for group in [*reversed(list(element.iterancestors())), element]:
-            matrix = _compose(matrix, _matrix(group.get("transform", "")))
-        return matrix
-
-    def unit(self, shape):
-        """Width of the canvas in the local units of a shape."""
-        a, b, c, d, _, _ = self.matrix(shape.getparent())
-        return self.box[2] / (abs(a * d - b * c) ** 0.5 or 1)
-
     def background(self, shape):
         """Whether a shape is a rectangle over the whole canvas."""
-        if [shape.get(key) for key in ("width", "height")] == ["100%", "100%"]:
-            return True
-        box = self.bounds(shape) if _tag(shape) == "rect" else None
-        return box is not None and box[2] - box[0] >= 0.99 * self.box[2] and box[3] - box[1] >= 0.99 * self.box[3]
+        sides = [shape.get(key, "") for key in ("width", "height")]
+        return _tag(shape) == "rect" and all(
+            side == "100%" or (_number(side) or 0) >= 0.99 * full for side, full in zip(sides, self.box[2:]))
 
     def centre(self, shape):
-        """Centre of a simple shape, or None (paths)."""
-        if _tag(shape) == "text":
+        """Centre of a simple shape in user units, or None (paths, transforms)."""
+        if _tag(shape) == "text" and not any(e.get("transform") for e in [shape, *shape.iterancestors()]):
             x, y = (_number(shape.get(key, "0")) for key in "xy")
-            return _apply(self.matrix(shape), x, y) if None not in (x, y) else None
+            return (x, y) if None not in (x, y) else None
         box = self.bounds(shape)
         return box and ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
 
@@ -71,18 +56,9 @@ class _Drawing:
         return int(3 * (y - self.box[1]) / self.box[3]), int(3 * (x - self.box[0]) / self.box[2])
 
     def bounds(self, shape):
-        """[x0, y0, x1, y1] of a simple shape, or None."""
-        box = self.local(shape)
-        if box is None:
-            return None
-        corners = [_apply(self.matrix(shape), x, y) for x in box[::2] for y in box[1::2]]
-        xs, ys = zip(*corners)
-        return [min(xs), min(ys), max(xs), max(ys)]
-
-    def local(self, shape):
-        """`bounds` in local units."""
+        """[x0, y0, x1, y1] of a simple shape without transforms, or None."""
         tag = _tag(shape)
-        if any(_tag(e) == "svg" and e is not self.root for e in shape.iterancestors()):
+        if any(e.get("transform") or _tag(e) == "svg" and e is not self.root for e in [shape, *shape.iterancestors()]):
             return None
         if tag in ("polygon", "polyline"):
             numbers = [float(v) for v in re.findall(NUMBER, shape.get("points", ""))]
@@ -111,33 +87,6 @@ def _number(text):
     """A number in user units ("12", "12px"), else None."""
     match = re.fullmatch(rf"\s*({NUMBER})(?:px)?\s*", text or "")
     return float(match[1]) if match else None
-
-
-def _matrix(text):
-    """The matrix of a `transform` attribute."""
-    matrix = 1, 0, 0, 1, 0, 0
-    for name, inside in re.findall(r"(\w+)\s*\(([^)]*)\)", text):
-        v = [float(number) for number in re.findall(NUMBER, inside)] or [0]
-        turn = math.radians(v[0])
-        step = {"translate": lambda: (1, 0, 0, 1, v[0], v[1] if len(v) > 1 else 0),
-                "scale": lambda: (v[0], 0, 0, v[-1], 0, 0),
-                "rotate": lambda: (math.cos(turn), math.sin(turn), -math.sin(turn), math.cos(turn), 0, 0),
-                "skewX": lambda: (1, 0, math.tan(turn), 1, 0, 0), "skewY": lambda: (1, math.tan(turn), 0, 1, 0, 0),
-                "matrix": lambda: tuple((v + [0] * 6)[:6])}.get(name, lambda: (1, 0, 0, 1, 0, 0))()
-        if name == "rotate" and len(v) == 3:                                # about a point
-            step = _compose(_compose((1, 0, 0, 1, v[1], v[2]), step), (1, 0, 0, 1, -v[1], -v[2]))
-        matrix = _compose(matrix, step)
-    return matrix
-
-
-def _compose(m, n):
-    """The matrix that applies `n` first, then `m`."""
-    a, b, c, d, e, f = n
-    return (m[0] * a + m[2] * b, m[1] * a + m[3] * b, m[0] * c + m[2] * d, m[1] * c + m[3] * d, *_apply(m, e, f))
-
-
-def _apply(m, x, y):
-    return m[0] * x + m[2] * y + m[4], m[1] * x + m[3] * y + m[5]
 
 
 def _write(value):
@@ -169,19 +118,16 @@ def _move(drawing, shape, rng):
     """Shift by 8 to 25 % of the canvas, staying inside it where the place is known."""
     x0, y0, w, h = drawing.box
     centre = drawing.centre(shape)
-    a, b, c, d, _, _ = drawing.matrix(shape.getparent())
-    if not a * d - b * c:
-        return False
     most = 0.25 if centre else 0.12                                     # not out of the picture
     for _ in range(20):
-        right, down = (rng.choice((-1, 0, 1)) * rng.uniform(0.08, most) * side for side in (w, h))
-        if (right or down) and (centre is None or x0 + 0.1 * w < centre[0] + right < x0 + 0.9 * w
-                                and y0 + 0.1 * h < centre[1] + down < y0 + 0.9 * h):
+        dx, dy = (rng.choice((-1, 0, 1)) * round(rng.uniform(0.08, most) * side, 0 if side > 20 else 2)
+                  for side in (w, h))
+        inside = centre is None or (x0 + 0.1 * w < centre[0] + dx < x0 + 0.9 * w
+                                    and y0 + 0.1 * h < centre[1] + dy < y0 + 0.9 * h)
+        if (dx or dy) and inside:
             break
     else:
         return False
-    digits = 0 if drawing.unit(shape) > 20 else 2
-    dx, dy = (round(v / (a * d - b * c), digits) for v in (d * right - c * down, a * down - b * right))
     tag = _tag(shape)
     if tag in KEYS and not shape.get("transform"):
         for keys, shift in zip(KEYS[tag], (dx, dy)):
@@ -206,22 +152,21 @@ def _map_points(shape, function):
 def _resize(drawing, shape, rng):
     """Larger or smaller by half or more about the same centre."""
     factor = rng.choice((0.5, 0.6, 1.5, 1.7))
-    tag, whole = _tag(shape), drawing.unit(shape) > 20                    # whole numbers, where they are fine enough
+    tag = _tag(shape)
     if tag in ("polygon", "polyline"):
-        box = drawing.local(shape)
-        if box is None:
+        centre = drawing.centre(shape)
+        if centre is None:
             return False
-        centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        _map_points(shape, lambda x, y: tuple(round(c + factor * (v - c)) if whole else c + factor * (v - c)
-                                              for v, c in zip((x, y), centre)))
+        _map_points(shape, lambda x, y: tuple(round(c + factor * (v - c)) if drawing.box[2] > 20 else
+                                              c + factor * (v - c) for v, c in zip((x, y), centre)))
         return True
     if tag not in SIZES or None in [_number(shape.get(key)) for key in SIZES[tag]]:
         return False
     for key, corner in zip(SIZES[tag], ("x", "y")):
         old = _number(shape.get(key))
-        new = round(old * factor) if whole else old * factor
+        new = round(old * factor) if drawing.box[2] > 20 else old * factor
         if tag == "rect":
-            new = round(old * factor / 2) * 2 if whole else new
+            new = round(old * factor / 2) * 2 if drawing.box[2] > 20 else new
             shape.set(corner, _write((_number(shape.get(corner, "0")) or 0) + (old - new) / 2))
         shape.set(key, _write(max(new, 1e-3)))
     return True
@@ -229,8 +174,7 @@ def _resize(drawing, shape, rng):
 
 def _stretch(drawing, shape, rng):
     """Other width or height of a rectangle or an ellipse."""
-    _, b, c, _, _, _ = drawing.matrix(shape)
-    if _tag(shape) not in ("rect", "ellipse") or abs(b) + abs(c) > 1e-9:
+    if _tag(shape) not in ("rect", "ellipse"):
         return False
     k = rng.randrange(2)
     key, position = SIZES[_tag(shape)][k], ("x", "y")[k]
@@ -246,7 +190,7 @@ def _stretch(drawing, shape, rng):
 
 def _flip(drawing, shape, rng):
     """Upside down, for shapes that are given by points."""
-    box = drawing.local(shape)
+    box = drawing.bounds(shape)
     if _tag(shape) not in ("polygon", "polyline", "line") or box is None:
         return False
     if _tag(shape) == "line":
@@ -256,20 +200,13 @@ def _flip(drawing, shape, rng):
         shape.set("y1", y2)
         shape.set("y2", y1)
     else:
-        before = _corners(shape)
         _map_points(shape, lambda x, y: (x, box[1] + box[3] - y))
-        return _corners(shape) != before                                # a diamond stays what it was
     return True
-
-
-def _corners(shape):
-    numbers = [float(v) for v in re.findall(NUMBER, shape.get("points", ""))]
-    return set(zip(numbers[::2], numbers[1::2]))
 
 
 def _type(drawing, shape, rng):
     """Another kind of shape of the same size in the same place."""
-    box = drawing.local(shape)
+    box = drawing.bounds(shape)
     if box is None or _tag(shape) not in ("circle", "rect", "ellipse", "polygon"):
         return False
     x0, y0, x1, y1 = box
@@ -316,7 +253,7 @@ def _stroke(drawing, shape, rng):
         return False
     stroke, fill = _style(shape, "stroke"), _style(shape, "fill")
     only = _tag(shape) == "line" or fill == "none"
-    width = 0.03 * drawing.unit(shape)
+    width = 0.03 * drawing.box[2]
     if not stroke or stroke == "none":
         _set_style(shape, "stroke", "black" if fill not in (None, "black", "#000", "#000000") else "orange")
         _set_style(shape, "stroke-width", _write(round(width) or width))
@@ -328,7 +265,7 @@ def _stroke(drawing, shape, rng):
         old = _number(_style(shape, "stroke-width") or "1")
         if old is None:
             return False
-        _set_style(shape, "stroke-width", _write(2 * old if old < 0.06 * drawing.unit(shape) else old / 2))
+        _set_style(shape, "stroke-width", _write(2 * old if old < 0.06 * drawing.box[2] else old / 2))
     return True
 
 
@@ -345,7 +282,7 @@ def _dash(drawing, shape, rng):
     if (_style(shape, "stroke-dasharray") or "none") != "none":
         _set_style(shape, "stroke-dasharray", "none")
     else:
-        _set_style(shape, "stroke-dasharray", _write(0.06 * drawing.unit(shape)))
+        _set_style(shape, "stroke-dasharray", _write(0.06 * drawing.box[2]))
     return True
 
 
@@ -398,9 +335,7 @@ def _order(drawing, shape, rng):
     box, after = drawing.bounds(shape), list(shape.itersiblings())
     over = [b for e in after if _tag(e) in SHAPES and (b := drawing.bounds(e))
             and _style(e, "fill") != _style(shape, "fill")]
-    if box is None or any(box[0] <= b[0] and box[1] <= b[1] and box[2] >= b[2] and box[3] >= b[3] for b in over):
-        return False                                                     # it would hide the other
-    if not any(min(box[2], b[2]) - max(box[0], b[0]) > 0.04 * drawing.box[2]
+    if box is None or not any(min(box[2], b[2]) - max(box[0], b[0]) > 0.04 * drawing.box[2]
                               and min(box[3], b[3]) - max(box[1], b[1]) > 0.04 * drawing.box[3] for b in over):
         return False
     parent = shape.getparent()
