@@ -535,9 +535,12 @@ def _note(ax, text):
     """A text inside the axes: its anchor, and the arrow's target, in data coordinates."""
     if not _read(text) or (text.get_clip_on() and not ax.bbox.overlaps(text.get_window_extent())):
         return None
-    where = ax.transData.inverted().transform(text.get_transform().transform(text.get_position()))
+    where = ax.transData.inverted().transform(text.get_transform().transform(text.get_unitless_position()))
     note = {"text": _read(text), "x": _six(where[0]), "y": _six(where[1])}
-    return note | {"target": _six(text.xy)} if getattr(text, "arrow_patch", None) else note
+    if not getattr(text, "arrow_patch", None):
+        return note
+    x, y = text.xy                                                  # may be a date or a category's name
+    return note | {"target": _six((text.convert_xunits(x), text.convert_yunits(y)))}
 
 
 def _hex(color):

@@ -284,6 +284,11 @@ SCENES = {
                        "axes.0.annotations": [{"text": "peak", "x": 1.0, "y": 3.0,
                                                "target": [2.0, 2.0]},
                                               {"text": "mid", "x": 2.0, "y": 2.0}]}),
+    "annotated date and category": (
+        "chart", PLOT + "import numpy as np\nax.plot([np.datetime64('1970-01-02')], ['a'], 'o')\n"
+        "ax.annotate('first', xy=(np.datetime64('1970-01-02'), 'a'), xytext=(np.datetime64('1970-01-03'), 'a'), "
+        "arrowprops={'arrowstyle': '->'})", {
+            "axes.0.annotations": [{"text": "first", "x": 2.0, "y": 0.0, "target": [1.0, 0.0]}]}),
     "what cannot be seen": ("chart", PLOT + "ax.plot([1, 2], visible=False)\nax.plot([], [])\n"
                             "ax.plot([1, 2], alpha=0)\nax.bar([50], [1])\nax.set_xticks([1, 9])\n"
                             "ax.set_xlim(0, 2); ax.yaxis.set_visible(False)\n"
