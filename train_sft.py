@@ -159,7 +159,7 @@ def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
     ranks = int(os.environ.get("WORLD_SIZE", 1))                                                    # set by torchrun
     if settings.batch % (settings.micro * ranks):
-        raise InputError(f"--micro {settings.micro} (times {ranks} processes) does not divide --batch {settings.batch}.")
+        raise InputError(f"--micro {settings.micro} times {ranks} processes does not divide --batch {settings.batch}.")
     if settings.optim not in ("adamw", "muon"):
         raise InputError(f"--optim {settings.optim!r} is unknown; choose adamw or muon.")
     out = Path(settings.out)
@@ -174,7 +174,7 @@ def main():
                          "less than one batch; build more or lower --eval_pairs.")
     paths = [{key: os.path.abspath(pair[key]) for key in ("gt_img_path", "pred_img_path")} for pair in held]
     lines = [json.dumps(pair | path) + "\n" for pair, path in zip(held, paths)]
-    temporary = out / f"held.{os.getpid()}.tmp"                            # several processes write the same rows at once
+    temporary = out / f"held.{os.getpid()}.tmp"                          # several processes write the same rows at once
     temporary.write_text("".join(lines))
     temporary.replace(out / "held.jsonl")
 
@@ -183,6 +183,8 @@ def main():
     row = choose_preset(settings.preset) | {"quantize": settings.quantize}
     model, processor = load_model(settings.model or row["model"], quantize=row["quantize"],
                                   max_pixels=row["max_pixels"])
+    if not torch.cuda.is_available():
+        model.set_attn_implementation("eager")     # with few patches 1.4 times as fast in training as the fused kernel
     if settings.full:
         model.float().requires_grad_(True)
     else:

@@ -7,8 +7,8 @@ pair; here `data.edit` damages it and `data.compare` measures what became visibl
 The folder gets `pairs.jsonl` (VC-RewardBench's fields plus both programs), `images/*.png` and `config.json`.
 Same seed, same bytes; a killed build goes on where it stopped when the same command is given again.
 
-With `--variants V` every program is damaged V times, and the variants are also compared with each other: the pictures
-exist already, so these labels are free, and their references look like a policy's own imperfect drawings.
+With `--variants V` every program is damaged V times, and with two or more each pair is also taken the other way round,
+with the damaged picture as the reference: the pictures exist already, so these labels are free.
 """
 import json
 import random
@@ -61,6 +61,15 @@ def read_pairs(folders):
     return rows
 
 
+def draw_images(task, n, level, seed):
+    """`n` rendered programs of a world: dicts with `task`, `image`, `scene`, `code`. Same arguments, same pictures."""
+    rng = random.Random(f"{seed}/{level}/{task}")
+    programs = [worlds.draw(task, level, rng) for _ in range(n)]
+    made = render_many([(task, code) for code in programs], size=SIZES[level])
+    return [{"task": task, "image": drawn.image, "scene": drawn.scene, "code": code}
+            for code, drawn in zip(programs, made) if isinstance(drawn, Rendering)]
+
+
 def hold_out(rows, n, seed=0):
     """(rows to learn from, rows held out): whole families in random order, at least `n` rows are held out."""
     families = {}
@@ -81,11 +90,11 @@ def family(task, settings, number):
     programs = [true]
     for _ in range(settings.variants):
         n = rng.choices([n for n, _ in ERRORS], [share for _, share in ERRORS])[0]
-        programs.append(edit.damage(task, true, rng, n=n)[0])
-    last = settings.variants
-    pairs = [(0, i) for i in range(1, last + 1)]
-    if last > 1:
-        pairs += [(i, i % last + 1) for i in range(1, last + 1)]
+        kinds = edit.LEVEL_1[task] if settings.level == 1 else None
+        programs.append(edit.damage(task, true, rng, kinds, n)[0])
+    pairs = [(0, i) for i in range(1, len(programs))]
+    if settings.variants > 1:
+        pairs += [(b, a) for a, b in pairs]
     return programs, [(a, a if rng.random() < settings.equal else b) for a, b in pairs]
 
 

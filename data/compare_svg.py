@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from data.measure import (COLOR, OPACITY, PLACE, WIDTH, assign, check_text, color_distance, number, partial, severity,
+from data.measure import (COLOR, OPACITY, PLACE, WIDTH, assign, check_text, color_distance, partial, severity,
                           should_be, similar, color_words)
 
 CELLS = 64                                   # side of the coarse picture that decides what can be seen
@@ -188,10 +188,10 @@ def _text_geometry(a, b, ledger, where):
 
 def _direction(dx, dy):
     """'moved right by 12%' or 'moved right by 12%, down by 5%', in percent of the canvas."""
-    parts = [f"{words[d > 0]} by {number(100 * abs(d), 2)}%" for d, words
+    parts = [f"{words[d > 0]} by {100 * abs(d):.0f}%" for d, words
              in ((dx, ("left", "right")), (dy, ("up", "down"))) if abs(d) > PLACE[0]]
     if not parts:
-        parts = [f"{'right' if dx > 0 else 'left'} by {number(100 * abs(dx), 2)}%"]
+        parts = [f"{'right' if dx > 0 else 'left'} by {100 * abs(dx):.0f}%"]
     return "moved " + ", ".join(parts)
 
 

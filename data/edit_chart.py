@@ -3,6 +3,7 @@
 An editor takes (`Program`, rng) and gives (new code, the place as `compare` calls it or "") or None.
 """
 import ast
+import math
 import re
 
 from data.chart_program import Program, number_in, parses, string_in
@@ -25,14 +26,18 @@ def _like(value, examples):
 
 
 def _other_value(values, old, rng):
-    """A value visibly other than `old`, in the range of `values` (a little beyond, never through zero)."""
+    """A value visibly other than `old`, in the range of `values` (a little beyond, never through zero).
+
+    Whole numbers stay multiples of what divides them all: 20, 30 and 50 become 40 and not 43.
+    """
+    step = math.gcd(*values) or 1 if all(isinstance(v, int) for v in values) else 1
     low, high = min(values), max(values)
     if all(isinstance(v, int) and 0 < v <= 10 for v in values):
         low, high = 1, 9
     span = (high - low) or abs(high) or 1
     for _ in range(50):
         new = rng.uniform(low - 0.3 * span * (low < 0), high + 0.3 * span * (high > 10))
-        text = _like(new, values)
+        text = _like(step * round(new / step) if step > 1 else new, values)
         if abs(float(text) - old) >= 0.1 * max(span, abs(high)) and (float(text) > 0 or low <= 0):
             return text
     return _like(old + 0.5 * span, values)

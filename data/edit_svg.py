@@ -115,12 +115,12 @@ def _set_style(shape, key, value):
 
 # ------------------------------------------------------------------------------------------------------ geometry
 def _move(drawing, shape, rng):
-    """Shift by 8 to 25 % of the canvas, staying inside it where the place is known."""
+    """Shift by a tenth or a fifth of the canvas, staying inside it where the place is known."""
     x0, y0, w, h = drawing.box
     centre = drawing.centre(shape)
-    most = 0.25 if centre else 0.12                                     # not out of the picture
+    steps = (0.1, 0.2) if centre else (0.1,)                            # not out of the picture
     for _ in range(20):
-        dx, dy = (rng.choice((-1, 0, 1)) * round(rng.uniform(0.08, most) * side, 0 if side > 20 else 2)
+        dx, dy = (rng.choice((-1, 0, 1)) * round(rng.choice(steps) * side, 0 if side > 20 else 2)
                   for side in (w, h))
         inside = centre is None or (x0 + 0.1 * w < centre[0] + dx < x0 + 0.9 * w
                                     and y0 + 0.1 * h < centre[1] + dy < y0 + 0.9 * h)
@@ -149,19 +149,26 @@ def _map_points(shape, function):
     shape.set("points", " ".join(f"{_write(x)},{_write(y)}" for x, y in pairs))
 
 
+def _factor(drawing, shape, size):
+    """Half for what is large, double for what is small: both stay visible and in the picture."""
+    return 0.5 if size * (2 if _tag(shape) in ("circle", "ellipse") else 1) >= 0.2 * drawing.box[2] else 2
+
+
 def _resize(drawing, shape, rng):
-    """Larger or smaller by half or more about the same centre."""
-    factor = rng.choice((0.5, 0.6, 1.5, 1.7))
+    """Half or twice as large about the same centre."""
     tag = _tag(shape)
     if tag in ("polygon", "polyline"):
         centre = drawing.centre(shape)
         if centre is None:
             return False
+        box = drawing.bounds(shape)
+        factor = _factor(drawing, shape, max(box[2] - box[0], box[3] - box[1]))
         _map_points(shape, lambda x, y: tuple(round(c + factor * (v - c)) if drawing.box[2] > 20 else
                                               c + factor * (v - c) for v, c in zip((x, y), centre)))
         return True
     if tag not in SIZES or None in [_number(shape.get(key)) for key in SIZES[tag]]:
         return False
+    factor = _factor(drawing, shape, max(_number(shape.get(key)) for key in SIZES[tag]))
     for key, corner in zip(SIZES[tag], ("x", "y")):
         old = _number(shape.get(key))
         new = round(old * factor) if drawing.box[2] > 20 else old * factor
@@ -181,7 +188,7 @@ def _stretch(drawing, shape, rng):
     old = _number(shape.get(key))
     if old is None:
         return False
-    new = old * rng.choice((0.5, 1.5, 2))
+    new = old * _factor(drawing, shape, old)
     if _tag(shape) == "rect":
         shape.set(position, _write((_number(shape.get(position, "0")) or 0) + (old - new) / 2))
     shape.set(key, _write(new))

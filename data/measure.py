@@ -239,7 +239,9 @@ def number(value, digits=3):
 
 
 def should_be(what, found, expected, unit=""):
-    """'value 7, should be 5'; more digits if three cannot tell the two apart."""
+    """'value 7, should be 5'; whole percents, else three digits; more if they cannot tell the two apart."""
+    if unit == "%" and round(found) != round(expected):
+        found, expected = round(found), round(expected)
     digits = next((d for d in (3, 4, 5) if number(found, d) != number(expected, d)), 6)
     return f"{what} {number(found, digits)}{unit}, should be {number(expected, digits)}{unit}".lstrip()
 

@@ -28,6 +28,7 @@ TITLES = ("Sales", "Profit", "Cost", "Growth", "Score", "Users", "Traffic", "Rai
 LABELS = ("Year", "Month", "Team", "City", "Group", "Level", "Size", "Count", "Rate", "Time")
 LETTERS = "ABCDEFGHKLMN"
 WORDS = ("cat", "dog", "fox", "hen", "ant", "bee", "cow", "owl", "pig", "rat", "bat", "eel")
+VALUES = (2, 4, 6, 8)
 HEADS = ("day", "sum", "max", "min", "age", "net", "tax", "qty")
 
 
@@ -44,7 +45,7 @@ def draw(task, level, rng):
 # ---------------------------------------------------------------------------------------------- level 1: charts
 CHART_HEAD = """import matplotlib.pyplot as plt
 fig, ax = plt.subplots(figsize=(2, 2))
-fig.subplots_adjust(left=0.3, bottom=0.25)
+fig.subplots_adjust(left=0.36, bottom=0.25)
 """
 
 
@@ -67,18 +68,18 @@ def _chart1(rng):
     color = rng.choice(COLORS)
     lines = []
     if kind == "pie":
-        values = _compositions(rng, 10, rng.randint(2, 4))
+        values = [2 * part for part in _compositions(rng, 5, rng.randint(2, 4))]
         lines.append(f"ax.pie({values}, labels={_quoted(_names(rng, len(values)))}, "
                      f"colors={_quoted(rng.sample(COLORS, len(values)))})")
     elif kind == "scatter":
-        xs = sorted(rng.sample(range(1, 10), rng.randint(2, 5)))
-        ys = [rng.randint(1, 9) for _ in xs]
+        xs = sorted(rng.sample(range(1, 10, 2), rng.randint(2, 4)))
+        ys = [rng.choice(VALUES) for _ in xs]
         marker = rng.choice(("o", "o", "s", "^"))
         lines += [f'ax.scatter({xs}, {ys}, color="{color}", marker="{marker}")', "ax.set_xlim(0, 10)",
                   "ax.set_ylim(0, 10)"]
     else:
-        names = _names(rng, rng.randint(2, 5))
-        values = [rng.randint(1, 9) for _ in names]
+        names = _names(rng, rng.randint(2, 4))
+        values = [rng.choice(VALUES) for _ in names]
         style = f', linestyle="{rng.choice(("-", "-", "--", ":"))}", marker="{rng.choice("os^")}"'
         lines += [f'ax.{kind}({_quoted(names)}, {values}, color="{color}"{style if kind == "plot" else ""})',
                   f"ax.set_{'x' if kind == 'barh' else 'y'}lim(0, 10)"]
@@ -120,15 +121,15 @@ SVG_HEAD = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">\n'
 def _shape1(rng, x, y):
     """One shape with its centre at (x, y) in a 64 x 64 canvas."""
     kind = rng.choice(("circle", "rect", "ellipse", "polygon", "text", "line"))
-    color, r = rng.choice(COLORS), rng.choice((4, 6, 8))
+    color, r = rng.choice(COLORS), rng.choice((4, 8))
     border = ' stroke="black" stroke-width="2"' if rng.random() < 0.25 and color != "black" else ""
     if kind == "circle":
         return f'<circle cx="{x}" cy="{y}" r="{r}" fill="{color}"{border}/>'
     if kind == "ellipse":
-        rx, ry = rng.choice(((8, 4), (4, 8), (9, 6), (6, 9)))
+        rx, ry = rng.choice(((8, 4), (4, 8)))
         return f'<ellipse cx="{x}" cy="{y}" rx="{rx}" ry="{ry}" fill="{color}"{border}/>'
     if kind == "rect":
-        w, h = rng.choice((8, 12, 16)), rng.choice((8, 12, 16))
+        w, h = rng.choice((8, 16)), rng.choice((8, 16))
         return f'<rect x="{x - w // 2}" y="{y - h // 2}" width="{w}" height="{h}" fill="{color}"{border}/>'
     if kind == "polygon":
         return f'<polygon points="{x},{y - r} {x + r},{y + r} {x - r},{y + r}" fill="{color}"{border}/>'
@@ -144,8 +145,7 @@ def _svg1(rng):
     if rng.random() < 0.3:
         out.append(f'<rect width="64" height="64" fill="{rng.choice(("lightyellow", "lightblue", "lightgray"))}"/>')
     for cell in cells:
-        out.append(_shape1(rng, 12 + 20 * (cell % 3) + rng.choice((-2, 0, 2)),
-                           12 + 20 * (cell // 3) + rng.choice((-2, 0, 2))))
+        out.append(_shape1(rng, 12 + 20 * (cell % 3), 12 + 20 * (cell // 3)))
     return SVG_HEAD + "\n".join([*out, "</svg>"])
 
 

@@ -192,7 +192,7 @@ def start(settings, run):
     processor = make_processor(PreTrainedTokenizerFast.from_pretrained(run / "tokenizer"))
     device, _ = choose_device()
     model = make_model(processor.tokenizer).to(device)
-    model.set_attn_implementation("eager")                     # for 64 patches faster than the fused kernel on a CPU
+    model.set_attn_implementation("eager")       # with few patches 1.4 times as fast in training as the fused kernel
     pictures = {pair[f"{side}_img_path"]: (pair, side) for pair in pairs for side in ("gt", "pred")}
     length = {path: len(processor.tokenizer(pair[f"{side}_code"])["input_ids"])
               for path, (pair, side) in pictures.items()}
