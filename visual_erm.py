@@ -41,6 +41,8 @@ from transformers import Qwen3VLProcessor as HubProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 
+from render import Rendering, extract_code, render_many
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -84,13 +86,17 @@ class Verdict:
         return sum(error.severity for error in self.errors)
 
     def to_json(self) -> str:
-        """The exact text a judge is trained to write: the counts, then the list; no spaces.
+        """The exact text a judge is trained to write: the list, then the counts; no spaces.
 
-        >>> Verdict("table", [Discrepancy("text_error", 2, "row 1", "missing")]).to_json()[:70]
-        '{"layout_error_count":0,"text_error_count":1,"numeric_error_count":0,"'
+        The order of the keys is the order of the work: what and where, how it looks, how bad that is, how many. A
+        model that had to count first would answer "none" whenever it is not sure.
+
+        >>> Verdict("table", [Discrepancy("text_error", 2, "row 1", "missing")]).to_json()[:92]
+        '{"errors":[{"category":"text_error","location":"row 1","description":"missing","severity":2}'
         """
-        verdict = {f"{c}_count": sum(e.category == c for e in self.errors) for c in CATEGORIES[self.task]}
-        verdict["errors"] = [vars(error) for error in self.errors]
+        keys = "category", "location", "description", "severity"
+        verdict = {"errors": [{key: getattr(error, key) for key in keys} for error in self.errors]}
+        verdict |= {f"{c}_count": sum(e.category == c for e in self.errors) for c in CATEGORIES[self.task]}
         return json.dumps(verdict, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
@@ -221,7 +227,7 @@ Name causes, not consequences: a changed value that moves the axis is one error.
 nobody would notice. severity: 1 = minor, hardly disturbs a reader; 2 = medium, needs a correction before use; \
 3 = severe, wrong or misleading. location: the part concerned. description: what the second image shows and what it \
 should show. If the images look the same, the list is empty. Answer with this JSON and nothing else:
-{{{counts}, "errors": [{{"category": str, "severity": int, "location": str, "description": str}}]}}
+{{"errors": [{{"category": str, "location": str, "description": str, "severity": int}}], {counts}}}
 Each count is the number of errors of that category in the list."""
 
 
@@ -435,17 +441,59 @@ def fit(image: Image.Image, canvas: int | None) -> Image.Image:
     return square
 
 
+class Server:
+    """An OpenAI-compatible server: `http://host:8000/v1`; `...#name` picks one of its models. Raises InputError."""
+
+    def __init__(self, url: str, *, workers: int = 8, timeout: float = 120.0):
+        import openai  # only here: local models need no client
+
+        url, _, self.model = url.partition("#")
+        self.url, self.workers = url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1"), workers
+        self.client = openai.OpenAI(base_url=self.url, api_key=os.environ.get("OPENAI_API_KEY", "none"),
+                                    timeout=timeout, max_retries=2)
+        try:
+            self.model = self.model or self.client.models.list().data[0].id
+        except openai.APIConnectionError as error:
+            raise InputError(f"No server answers at {self.url}; start it, or check address and port.") from error
+        except Exception as error:  # whatever a program that is no such server may send
+            raise InputError(f"What answers at {self.url} is no OpenAI-compatible server ({_why(error)}).") from error
+
+    def ask_all(self, conversations, max_tokens: int, temperature: float = 0.0, progress=None) -> list[tuple[str, str]]:
+        """(answer, "") for each conversation, or ("", why not) after three failures. InputError if all of them fail."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            answers = list(pool.map(lambda messages: self._ask(messages, max_tokens, temperature, progress),
+                                    conversations))  # map keeps the order
+        failed = [why for _, why in answers if why]
+        if failed and len(failed) == len(answers):
+            raise InputError(f"The server at {self.url} gave no answer at all ({failed[0]}).")
+        return answers
+
+    def _ask(self, messages, max_tokens, temperature, progress):
+        content = [{"type": "image_url", "image_url": {"url": data_url(part["image"])}} if "image" in part else part
+                   for part in messages[0]["content"]]
+        try:
+            reply = self.client.chat.completions.create(
+                model=self.model, messages=[{"role": "user", "content": content}], temperature=temperature,
+                max_tokens=max_tokens)
+            answer = reply.choices[0].message.content or "", ""
+        except Exception as error:  # the network, the server, or a reply of any shape
+            answer = "", _why(error)
+        if progress:
+            progress(1)
+        return answer
+
+
 class VisualERM:
     """The judge: `VisualERM("data/tiny/judge").judge([("chart", reference, rendering), ...])` -> [Verdict, ...].
 
-    `judge`: a model folder, a hub name, a pair (model, processor) that is loaded already, or the URL of an
-    OpenAI-compatible server (`http://host:8000/v1`; `...#name` picks one of its models). `row`: a row of PRESETS.
+    `judge`: a model folder, a hub name, a pair (model, processor) that is loaded already, or the URL of a `Server`.
+    `row`: a row of PRESETS. A server is asked `workers` questions at once and has `timeout` seconds for each.
     """
 
     def __init__(self, judge, row: dict = PRESETS["tiny"], *, workers: int = 8, timeout: float = 120.0):
-        self.row, self.workers, self.client = row, workers, None
+        self.row, self.client = row, None
         if isinstance(judge, str) and judge.startswith(("http://", "https://")):
-            self._connect(judge, timeout)
+            self.client = Server(judge, workers=workers, timeout=timeout)
         elif isinstance(judge, str):
             self.model, self.processor = load_model(judge, quantize=row["quantize"], max_pixels=row["max_pixels"])
         else:
@@ -457,46 +505,16 @@ class VisualERM:
         A server's reply that fails three times becomes an unreadable verdict with the reason in its notes, so that one
         bad reply does not cost a whole run; if every reply fails, InputError gives the reason.
         """
-        asked = [(task, judge_messages(task, *(fit(image, self.row["canvas"]) for image in images)))
-                 for task, *images in pairs]
+        pairs = list(pairs)
+        tasks = [task for task, *_ in pairs]
+        asked = [judge_messages(task, *(fit(image, self.row["canvas"]) for image in images)) for task, *images in pairs]
         if self.client is None:
-            answers = generate(self.model, self.processor, [messages for _, messages in asked], progress=progress,
+            answers = generate(self.model, self.processor, asked, progress=progress,
                                max_new_tokens=self.row["verdict_tokens"], batch_size=self.row["batch"])
-            return [Verdict.parse(task, answer) for (task, _), answer in zip(asked, answers)]
-        with ThreadPoolExecutor(self.workers) as pool:
-            verdicts = list(pool.map(lambda job: self._ask_server(*job, progress), asked))  # map keeps the order
-        failed = [verdict.notes[0] for verdict in verdicts if verdict.raw == ""]
-        if failed and len(failed) == len(verdicts):
-            raise InputError(f"The server at {self.client.base_url} gave no answer at all ({failed[0]}).")
-        return verdicts
-
-    def _connect(self, url: str, timeout: float) -> None:
-        import openai  # only here: a local judge needs no client
-
-        url, _, self.model = url.partition("#")
-        url = url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1")
-        self.client = openai.OpenAI(base_url=url, api_key=os.environ.get("OPENAI_API_KEY", "none"), timeout=timeout,
-                                    max_retries=2)
-        try:
-            self.model = self.model or self.client.models.list().data[0].id
-        except openai.APIConnectionError as error:
-            raise InputError(f"No server answers at {url}; start it, or check address and port.") from error
-        except Exception as error:  # whatever a program that is no such server may send
-            raise InputError(f"What answers at {url} is no OpenAI-compatible server ({_why(error)}).") from error
-
-    def _ask_server(self, task: str, messages: list[dict], progress) -> Verdict:
-        content = [{"type": "image_url", "image_url": {"url": data_url(part["image"])}} if "image" in part else part
-                   for part in messages[0]["content"]]
-        try:
-            reply = self.client.chat.completions.create(
-                model=self.model, messages=[{"role": "user", "content": content}], temperature=0.0,
-                max_tokens=self.row["verdict_tokens"])
-            verdict = Verdict.parse(task, reply.choices[0].message.content or "")
-        except Exception as error:  # the network, the server, or a reply of any shape
-            verdict = Verdict(task, readable=False, notes=[_why(error)])
-        if progress:
-            progress(1)
-        return verdict
+            return [Verdict.parse(task, answer) for task, answer in zip(tasks, answers)]
+        answers = self.client.ask_all(asked, self.row["verdict_tokens"], progress=progress)
+        return [Verdict(task, readable=False, notes=[why]) if why else Verdict.parse(task, answer)
+                for task, (answer, why) in zip(tasks, answers)]
 
 
 # ------------------------------------------------------------------------------------------------ 4. Reward, Eq. 3-5
@@ -723,7 +741,49 @@ def rivals(task: str, reference, rendering, code_true=None, code_pred=None, enco
     }
 
 
-# ------------------------------------------------------------------------------------------------ 6. The report
+# ------------------------------------------------------------------------------------------------ 6. Other engines
+
+
+def reward_answers(judge: VisualERM, tasks, references, answers, scale: float | None = None) -> list[float]:
+    """Eq. 3-5 from a policy's answers: extract the code, render it as large as its reference, judge, reward.
+
+    `tasks`, `references` (pictures) and `answers` (texts) are parallel; the tasks' severities are normalised by the
+    maximum of this call, or by `scale`.
+    """
+    canvas = judge.row["canvas"]
+    drawings = [render_many([(task, extract_code(task, answer))],
+                            size=(canvas, canvas) if canvas else max(image.size))[0]
+                for task, image, answer in zip(tasks, references, answers)]
+    good = [i for i, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
+    verdicts = dict(zip(good, judge.judge([(tasks[i], references[i], drawings[i].image) for i in good])))
+    return verm_rewards([verdicts.get(i) for i in range(len(answers))], scale)
+
+
+def trl_reward(judge: VisualERM, scale: float | None = None):
+    """A function for trl's `GRPOTrainer(reward_funcs=...)`; its dataset has the columns `task` and `image`."""
+    def visual_erm(completions, task, image, **_):
+        answers = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
+        return reward_answers(judge, task, image, answers, scale)
+    return visual_erm
+
+
+_judge_of = cache(VisualERM)
+
+
+def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, judge="http://localhost:8000/v1",
+                  scale=50.0, **_) -> float:
+    """verl's custom_reward_function: the reward of one answer, in [0, 2].
+
+    `ground_truth`: path of the reference picture; the task is `extra_info["task"]`, else `data_source`. verl asks for
+    one answer at a time, so severities are divided by a fixed `scale` (published: 50), not by a batch maximum.
+    """
+    task = (extra_info or {}).get("task", data_source)
+    if task not in CATEGORIES:
+        raise InputError(f"The task {task!r} is none of {', '.join(CATEGORIES)}; name it in extra_info['task'].")
+    return reward_answers(_judge_of(judge), [task], [load_image(ground_truth)], [solution_str], scale)[0]
+
+
+# ------------------------------------------------------------------------------------------------ 7. The report
 
 STYLE = """:root{color-scheme:light dark;--line:#8884;--soft:#8882}
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
@@ -776,7 +836,7 @@ def _show(value) -> str:
     return f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
-# ------------------------------------------------------------------------------------------------ 7. Command line
+# ------------------------------------------------------------------------------------------------ 8. Command line
 
 
 @dataclass
