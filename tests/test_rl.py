@@ -1,0 +1,393 @@
+"""train_rl.py: advantages, loss and gradients against trl, one base for three roles, and runs that are cut short."""
+import csv
+import doctest
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+import train_rl
+import visual_erm
+from conftest import ROOT, script
+from data.build import draw_images
+from render import RenderError, Rendering
+from train_rl import advantages, grpo_loss, log_probs, sample, score
+from visual_erm import PRESETS, Discrepancy, InputError, Verdict, VisualERM, load_model
+
+ROW = PRESETS["tiny"] | {"code_tokens": 24}
+SMALL = ["--task", "svg", "--reward", "oracle", "--prompts", 2, "--group", 3, "--images", 6, "--eval_images", 4]
+
+
+def roles(folder, judge):
+    torch.manual_seed(1)
+    settings = train_rl.Settings(model=str(folder), judge=str(judge), rank=4)
+    return train_rl.load_roles(settings, PRESETS["tiny"])
+
+
+@pytest.fixture(scope="module")
+def policy(untrained):
+    """(peft model, processor) with a policy that is not the reference: every adapter weight drawn at random."""
+    base, processor = load_model(str(untrained))
+    torch.manual_seed(0)
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=4, target_modules="all-linear"), adapter_name="policy")
+    for name, p in model.named_parameters():
+        if ".policy." in name:
+            torch.nn.init.normal_(p, std=0.05)
+    return model, processor
+
+
+@pytest.fixture(scope="module")
+def batch(policy):
+    """(inputs, answers, mask) of 2 pictures of different size, so with left padding, and 3 answers each."""
+    prompts = draw_images("svg", 1, 1, 0) + draw_images("table", 1, 1, 0)
+    prompts[1]["image"] = prompts[1]["image"].crop((0, 0, 128, 64))                       # 32 patches instead of 64
+    torch.manual_seed(0)
+    run = SimpleNamespace(row=ROW | {"canvas": None}, settings=train_rl.Settings(group=3))
+    inputs, answers, mask = sample(*policy, prompts, run)
+    mask[0, 9:] = 0                                                                  # answers of different lengths
+    mask[4, 5:] = 0
+    assert inputs["attention_mask"].sum(1).tolist()[0] != inputs["attention_mask"].sum(1).tolist()[1]
+    return inputs, answers, mask
+
+
+def compute(policy, batch, rows, temperature=1.0, **options):
+    return log_probs(policy[0], *batch, torch.tensor(rows), 3, temperature, **options)
+
+
+# ------------------------------------------------------------------------------------------------------- arithmetic
+def test_worked_advantages():
+    assert doctest.testmod(train_rl).failed == 0
+
+
+@pytest.mark.parametrize("rewards, group, divide, expected", [
+    ([0.0, 2.0], 2, True, [-0.70706, 0.70706]), ([0.0, 2.0], 2, False, [-1.0, 1.0]),
+    ([1.0, 1.0, 1.0, 0.0, 1.0, 2.0], 3, True, [0.0, 0.0, 0.0, -0.9999, 0.0, 0.9999]),
+    ([2.0, 1.0, 0.0, 1.0], 4, True, [1.22459, 0.0, -1.22459, 0.0]),
+])
+def test_advantages(rewards, group, divide, expected):
+    assert advantages(torch.tensor(rewards), group, divide).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("verm", [(1.0, "verm")]), ("0.5*verm+0.5*text", [(0.5, "verm"), (0.5, "text")]),
+    ("2*oracle + .25*ssim", [(2.0, "oracle"), (0.25, "ssim")]),
+    ("dino", None), ("", None), ("verm-text", None), ("0.5verm", None), ("verm+", None),
+])
+def test_reward_sums(words, expected):
+    if expected is None:
+        with pytest.raises(InputError, match="is no sum of rewards"):
+            train_rl.parse_reward(words)
+    else:
+        assert train_rl.parse_reward(words) == expected
+
+
+class Judge:
+    """Answers with the given severities; None is an unreadable verdict. A real judge's public face."""
+    client = None
+
+    def __init__(self, severities):
+        self.severities = severities
+
+    def judge(self, pairs):
+        error = Discrepancy("shape_error", 1, "", "")
+        return [Verdict(task, readable=False) if s is None else Verdict(task, [error] * s)
+                for (task, *_), s in zip(pairs, self.severities)]
+
+
+@pytest.mark.parametrize("render_term, scale, expected", [
+    (True, 0.0, [2.0, 0.0, 1.5, 1.0, 1.0]), (False, 0.0, [1.001, 0.0, 0.501, 0.001, 0.001]),
+    (True, 8.0, [2.0, 0.0, 1.75, 1.5, 1.0]),
+])
+def test_a_crash_is_worth_less_than_any_picture(render_term, scale, expected):
+    prompts = draw_images("svg", 1, 1, 0) * 5
+    drawings = [Rendering(p["image"], p["scene"]) for p in prompts]
+    drawings[1] = RenderError("syntax", "broken")
+    run = train_rl.Run(train_rl.Settings(render_term=render_term, scale=scale), ROW, Judge([0, 2, 4, None]))
+    rewards = score(prompts, [""] * 5, drawings, run)
+    assert rewards == pytest.approx(expected, abs=1e-5) and run.unreadable == 1
+    assert min(rewards[:1] + rewards[2:]) > rewards[1] == 0.0
+
+
+@pytest.mark.parametrize("name", train_rl.REWARDS)
+def test_every_reward_pays_most_for_the_reference_itself(name):
+    prompts = draw_images("svg", 2, 1, 3)
+    batch = [(prompts[0], prompt["code"], Rendering(prompt["image"], prompt["scene"])) for prompt in prompts]
+    run = train_rl.Run(train_rl.Settings(), ROW, Judge([0, 3]))
+    same, other = train_rl.REWARDS[name](batch, run)
+    assert 0 <= other < same <= 1.0001 and same > 0.99
+
+
+def test_a_judge_server_that_is_down_is_asked_again(monkeypatch):
+    pauses = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+
+    class Down(Judge):
+        client, left = "a client", 3
+
+        def judge(self, pairs):
+            self.left -= 1
+            if self.left >= 0:
+                raise InputError("The server gave no answer at all.")
+            return super().judge(pairs)
+
+    assert train_rl.ask(Down([0]), [("svg", None, None)])[0].severity == 0
+    assert pauses == [5, 10, 20]                                                          # 35 s of silence survived
+    with pytest.raises(InputError, match="no answer"):
+        train_rl.ask(Down([0]), [("svg", None, None)], patience=5)
+
+
+# ------------------------------------------------------------------------------------------------- log p, loss, trl
+def test_left_padding_does_not_change_log_probs(policy, batch):
+    inputs, answers, mask = batch
+    with torch.no_grad():
+        together = compute(policy, batch, [3, 4, 5])
+        second = {"input_ids": inputs["input_ids"][1:], "attention_mask": inputs["attention_mask"][1:]}
+        real = inputs["attention_mask"][1].bool()
+        alone = {key: value[:, real] for key, value in second.items()}
+        patches = inputs["image_grid_thw"].prod(1).tolist()
+        alone |= {"image_grid_thw": inputs["image_grid_thw"][1:], "pixel_values": inputs["pixel_values"][patches[0]:]}
+        without = log_probs(policy[0], alone, answers[3:], mask[3:], torch.arange(3), 3, 1.0)
+    assert (~real).any() and torch.allclose(together, without, atol=1e-5)
+
+
+def test_log_probs_equal_those_of_the_plain_forward_pass(policy, batch):
+    inputs, answers, mask = batch
+    with torch.no_grad():
+        ours = compute(policy, batch, [0, 1, 2], temperature=0.7, chunk=5)                # chunks that end mid-answer
+        ids = torch.cat([inputs["input_ids"][[0, 0, 0]], answers[:3]], 1)
+        patches = inputs["pixel_values"][:inputs["image_grid_thw"][0].prod()]
+        logits = policy[0](input_ids=ids, attention_mask=torch.cat([inputs["attention_mask"][[0, 0, 0]], mask[:3]], 1),
+                           pixel_values=patches.repeat(3, 1), image_grid_thw=inputs["image_grid_thw"][[0, 0, 0]],
+                           mm_token_type_ids=(ids == policy[1].image_token_id).long()).logits
+        plain = torch.log_softmax(logits[:, -answers.shape[1] - 1:-1] / 0.7, -1)
+        plain = plain.gather(2, answers[:3, :, None])[..., 0] * mask[:3]
+    assert torch.allclose(ours, plain, atol=1e-5)
+
+
+def test_the_stop_token_is_trained_and_nothing_after_it(policy, monkeypatch):
+    model, processor = policy
+    stop, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
+    prompts = draw_images("svg", 1, 1, 0)
+    made = torch.tensor([[7, 8, stop, pad], [7, 8, 9, 10]])                                 # the second ran out of room
+    monkeypatch.setattr(model, "generate", lambda input_ids, **_: torch.cat([input_ids.repeat(2, 1), made], 1))
+    _, answers, mask = sample(model, processor, prompts, SimpleNamespace(row=ROW, settings=train_rl.Settings(group=2)))
+    assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]] and answers.tolist() == made.tolist()
+
+
+def test_pictures_reach_the_training_pass(policy, batch):
+    inputs, answers, mask = batch
+    blind = dict(inputs) | {"pixel_values": torch.zeros_like(inputs["pixel_values"])}
+    with torch.no_grad():
+        seen, unseen = compute(policy, batch, [0]), compute(policy, (blind, answers, mask), [0])
+    assert (seen - unseen).abs().max() > 1e-3
+
+
+def gradients(policy, batch, micro, old=None, reference=None, advantage=None, clip=0.2):
+    """(loss, gradients of the policy) of the whole batch, taken `micro` answers at a time."""
+    model, mask = policy[0], batch[2]
+    advantage = torch.tensor([1.0, -0.5, 0.3, -1.2, 0.4, 0.8]) if advantage is None else advantage
+    total, tokens = 0.0, mask.sum()
+    model.zero_grad()
+    for rows in torch.arange(6).split(micro):
+        logp = compute(policy, batch, rows.tolist())
+        loss, parts = grpo_loss(logp, logp.detach() if old is None else old[rows],
+                                logp.detach() if reference is None else reference[rows], advantage[rows], mask[rows],
+                                tokens, 0.04, clip, clip)
+        loss.backward()
+        total += loss.item()
+        assert old is not None or parts["clipped"] == 0 and parts["kl"] == 0             # on policy all ratios are 1
+    return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_gradient_does_not_depend_on_the_micro_batch(policy, batch):
+    (loss, whole), (parts, split) = gradients(policy, batch, 6), gradients(policy, batch, 2)
+    assert loss == pytest.approx(parts, abs=1e-6) and whole.keys() == split.keys()
+    assert all(torch.allclose(whole[name], split[name], atol=1e-6) for name in whole)
+    assert all(".policy." in name for name in whole)                                    # the base never gets a gradient
+
+
+@pytest.mark.parametrize("loss_type, scale_rewards, on_policy", [("dapo", "group", False), ("bnpo", "none", False),
+                                                                 ("dapo", "group", True)])
+def test_loss_and_gradients_equal_trl(policy, batch, tmp_path, loss_type, scale_rewards, on_policy):
+    """trl's loss types that are normalised by tokens: loss and gradients to 1e-5 absolute.
+
+    The plain k3 term of the paper is compared; trl's own default also multiplies it by the ratio.
+    """
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    model, processor = policy
+    inputs, answers, mask = batch
+    rewards = torch.tensor([1.0, 1.5, 2.0, 0.0, 1.2, 1.2])
+    torch.manual_seed(3)
+    with torch.no_grad():
+        now = torch.cat([compute(policy, batch, [0, 1, 2]), compute(policy, batch, [3, 4, 5])])
+        old = (now + 0.3 * torch.randn_like(now)) * mask                                # some ratios beyond the clip
+        with model.disable_adapter():
+            reference = compute(policy, batch, [0, 1, 2, 3, 4, 5])
+    advantage = advantages(rewards, 3, scale_rewards == "group")
+    ours, grads = gradients(policy, batch, 2, now if on_policy else old, reference, advantage)
+
+    trainer = GRPOTrainer(
+        model=model, processing_class=processor, reward_funcs=lambda **_: [0.0],
+        train_dataset=Dataset.from_list([{"prompt": "x"}] * 6),
+        args=GRPOConfig(output_dir=str(tmp_path), beta=0.0, epsilon=0.2, epsilon_high=0.2, loss_type=loss_type,
+                        use_bias_correction_kl=False, scale_rewards=scale_rewards, num_generations=3,
+                        per_device_train_batch_size=6, use_cpu=True, bf16=False, report_to=[], gradient_checkpointing=False, max_completion_length=24))
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.beta = 0.04                        # set late: with it trl looks for a second adapter named "default"
+    source = [0, 0, 0, 1, 1, 1]
+    patches = inputs["pixel_values"].split(inputs["image_grid_thw"].prod(1).tolist())
+    prompt_ids = inputs["input_ids"][source]
+    ids = torch.cat([prompt_ids, answers], 1)
+    model.zero_grad()
+    theirs = trainer._compute_loss(trainer.model.train(), {
+        "prompt_ids": prompt_ids, "prompt_mask": inputs["attention_mask"][source], "completion_ids": answers,
+        "completion_mask": mask, "advantages": advantage, "num_items_in_batch": mask.sum(),
+        "old_per_token_logps": None if on_policy else old, "ref_per_token_logps": reference, "num_images": [1] * 6,
+        "pixel_values": torch.cat([patches[i] for i in source]), "image_grid_thw": inputs["image_grid_thw"][source],
+        "mm_token_type_ids": (ids == processor.image_token_id).long()})
+    theirs.backward()
+    assert ours == pytest.approx(theirs.item(), abs=1e-5)
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert found.keys() == grads.keys() and max(g.abs().max() for g in grads.values()) > 1e-3
+    assert all(torch.allclose(found[name], grads[name], atol=1e-5) for name in grads)
+
+
+# ---------------------------------------------------------------------------------------------- one base, three roles
+def test_three_roles_share_one_base(untrained, tmp_path, batch):
+    base, processor = load_model(str(untrained))
+    weights = sum(p.numel() for p in base.parameters())
+    judge = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear"))
+    for name, p in judge.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.1)
+    judge.save_pretrained(tmp_path)
+    model, processor, judge = roles(untrained, tmp_path)
+    assert isinstance(judge, train_rl.AdapterJudge) and judge.model is model
+    adapters = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
+    assert sum(p.numel() for p in model.parameters()) - adapters == weights               # no second copy
+    plain = (load_model(str(untrained))[0],)
+    plain[0].get_base_model = lambda: plain[0]
+    plain[0].set_attn_implementation("eager")                                            # as load_roles does on a CPU
+    model.set_adapter("judge")
+    with torch.no_grad(), model.disable_adapter():
+        reference = compute((model,), batch, [0, 3])
+    with torch.no_grad():
+        assert torch.equal(reference, compute(plain, batch, [0, 3]))                      # the reference is the base
+        assert not torch.allclose(reference, compute((model,), batch, [0, 3]), atol=1e-3)  # the judge is not
+    model.set_adapter("policy")
+    image = draw_images("svg", 1, 1, 0)[0]["image"]
+    judge.row = judge.row | {"verdict_tokens": 4}
+    judge.judge([("svg", image, image)])
+    assert {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad} == {"policy"}
+
+
+# ------------------------------------------------------------------------------------------------- whole runs
+def rows(folder):
+    keep = [c for c in train_rl.COLUMNS if not c.endswith("_s")]                          # seconds are never the same
+    return [{c: row[c] for c in keep} for row in csv.DictReader(open(folder / "log.csv"))]
+
+
+@pytest.fixture(scope="module")
+def unbroken(untrained, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rl")
+    done = script("train_rl.py", *SMALL, "--model", untrained, "--judge", untrained, "--steps", 4, "--eval_every", 2,
+                  "--out", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_run_leaves_what_it_promises(unbroken):
+    assert {path.name for path in unbroken.iterdir()} == {"config.json", "log.csv", "curves.png", "report.html",
+                                                          "checkpoint", "state.pt"}
+    table = rows(unbroken)
+    assert [row["step"] for row in table] == ["0", "1", "2", "3", "4"]
+    assert [bool(row["fidelity"]) for row in table] == [True, False, True, False, True]
+    model, _ = load_model(str(unbroken / "checkpoint"))
+    assert any("lora_" in name for name, _ in model.named_parameters())
+
+
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, untrained, tmp_path, kill):
+    command = [sys.executable, "train_rl.py", *map(str, SMALL), "--model", str(untrained), "--judge", str(untrained),
+               "--steps", "4", "--eval_every", "2", "--out", str(tmp_path)]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               start_new_session=True)
+    while len(rows(tmp_path) if (tmp_path / "log.csv").exists() else []) < 4 and running.poll() is None:
+        time.sleep(0.02)                                                                 # step 3 is written, not saved
+    os.killpg(running.pid, kill)
+    running.wait()
+    done = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert rows(tmp_path) == rows(unbroken)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["--task", "charts"], "--task 'charts' is unknown"), (["--reward", "dino"], "is no sum of rewards"),
+    (["--preset", "3b"], "no preset '3b'"), (["--model", "nowhere/at/all"], "no folder"),
+])
+def test_mistakes_get_a_sentence(monkeypatch, tmp_path, arguments, words):
+    monkeypatch.setattr(sys, "argv", ["train_rl.py", "--out", str(tmp_path), *arguments])
+    with pytest.raises(InputError, match=words):                         # the script prints it and exits with code 2
+        train_rl.main()
+
+
+def test_a_gradient_that_is_no_number_stops_the_run(untrained, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_rl, "advantages", lambda rewards, *_: rewards * float("nan"))
+    monkeypatch.setattr(sys, "argv", ["train_rl.py", *map(str, SMALL), "--model", str(untrained), "--judge",
+                                      str(untrained), "--out", str(tmp_path)])
+    with pytest.raises(InputError, match="not finite.*state.pt"):
+        train_rl.main()
+    assert torch.load(tmp_path / "state.pt", weights_only=False)["step"] == 0
+
+
+# ---------------------------------------------------------------------------------------------------- other engines
+def test_trl_trains_with_the_reward(untrained, tmp_path):
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    from visual_erm import code_prompt, trl_reward
+
+    model, processor = load_model(str(untrained))
+    pictures = draw_images("svg", 4, 1, 0)
+    question = [{"role": "user", "content": code_prompt("svg")}]
+    rows = Dataset.from_list([{"prompt": question, "task": "svg", "image": p["image"]} for p in pictures])
+    trainer = GRPOTrainer(
+        model=model, processing_class=processor, reward_funcs=trl_reward(Judge2()), train_dataset=rows,
+        peft_config=LoraConfig(r=2, target_modules="all-linear"),
+        args=GRPOConfig(output_dir=str(tmp_path), max_steps=2, num_generations=2, per_device_train_batch_size=2,
+                        max_completion_length=8, use_cpu=True, bf16=False, report_to=[], save_strategy="no",
+                        logging_steps=1))
+    trainer.train()
+    rewards = [row["rewards/visual_erm/mean"] for row in trainer.state.log_history if "rewards/visual_erm/mean" in row]
+    assert rewards == [0.0, 0.0]                                          # 8 tokens of an untrained model draw nothing
+
+
+class Judge2(VisualERM):
+    """Finds nothing in a picture that equals its reference, else one severe error."""
+
+    def __init__(self, *_):
+        self.row = PRESETS["tiny"]
+
+    def judge(self, pairs):
+        return [Verdict(t, [] if a.tobytes() == b.tobytes() else [Discrepancy("shape_error", 3, "", "")])
+                for t, a, b in pairs]
+
+
+def test_verl_calls_the_reward(monkeypatch, tmp_path):
+    monkeypatch.setattr(visual_erm, "_judge_of", Judge2)
+    right, wrong = draw_images("svg", 2, 1, 0)
+    right["image"].save(tmp_path / "x.png")
+    for answer, expected in ((right["code"], 2.0), (f"```svg\n{wrong['code']}\n```", 1.94), ("<svg", 0.0)):
+        # the keywords verl's reward managers use
+        assert visual_erm.compute_score(data_source="svg", solution_str=answer, ground_truth=str(tmp_path / "x.png"),
+                                        extra_info={"index": 3}) == pytest.approx(expected)
+    with pytest.raises(InputError, match="'gsm8k' is none of"):
+        visual_erm.compute_score(data_source="gsm8k", solution_str="", ground_truth="x", extra_info=None)

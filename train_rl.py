@@ -1,0 +1,507 @@
+"""Reinforcement learning with the judge as reward: GRPO by hand (Eq. 6 of the paper).
+
+    maximise  E[ r(picture, code) ]  -  beta * KL(policy || reference)
+
+One step: the policy writes G programs for each of P pictures; the programs are rendered; the judge lists what differs
+(Eq. 3-5 make a reward of it); a program better than the mean of its G siblings becomes likelier, a worse one less
+likely. One base model plays all roles: with the adapter "policy" it is the policy, with all adapters off the
+reference, with the adapter "judge" the judge.
+
+    python train_rl.py --task svg --reward verm                    # tiny models on 2 cores
+    python train_rl.py --task svg --reward 0.5*verm+0.5*text       # rewards can be mixed
+    python train_rl.py --task chart --preset 8b                    # QLoRA, one GPU of 24 GB
+
+`--out` gets config.json, log.csv, curves.png, report.html and checkpoint/ (the policy's adapter). log.csv has the
+reward that is trained on and, every `--eval_every` steps, on held-out pictures, the fidelity: an exact comparison of
+what is drawn, which no reward but `oracle` sees. The printed policy loss stays near 0 by construction (on policy all
+ratios are 1 and the advantages of a group sum to 0; only different lengths move it); what teaches is its gradient.
+
+Departures from the paper: (1) LoRA instead of all weights, (2) the loss is normalised by the answer tokens of the whole
+batch, so that neither `--micro` nor long answers change the weight of a token, (3) one process instead of 32 GPUs.
+"""
+import csv
+import json
+import re
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from torch.utils.checkpoint import checkpoint
+from tqdm import tqdm
+from transformers import HfArgumentParser
+
+from data.build import SIZES, draw_images
+from data.compare import fidelity
+from render import Rendering, extract_code, render_many
+from visual_erm import (CATEGORIES, InputError, VisualERM, VisionEncoder, choose_preset, code_messages, fit,
+                        generate, html_report, load_model, ssim, teds, text_similarity, verm_rewards)
+
+
+@dataclass
+class Settings:
+    # what
+    task: str = field(default="svg", metadata={"help": "chart, table, svg, or several, separated by commas"})
+    reward: str = field(default="verm", metadata={"help": "verm, vision, text, ssim, oracle; or 0.5*verm+0.5*text"})
+    preset: str = field(default="tiny", metadata={"help": "row of visual_erm.PRESETS: tiny, 2b or 8b"})
+    model: str = field(default=None, metadata={"help": "folder or hub name of the base; default: the preset's"})
+    judge: str = field(default=None, metadata={"help": "adapter of the base, other model, URL; default: preset's"})
+    encoder: str = field(default="data/tiny/base", metadata={"help": "vision encoder of the reward `vision`"})
+    level: int = field(default=1, metadata={"help": "difficulty of the pictures drawn by data/worlds.py"})
+    images: int = field(default=512, metadata={"help": "pictures to learn from, for each task"})
+    out: str = field(default="runs/rl", metadata={"help": "run folder"})
+    # sampling
+    prompts: int = field(default=8, metadata={"help": "pictures a step (P)"})
+    group: int = field(default=8, metadata={"help": "programs a picture (G)"})
+    temperature: float = field(default=1.0, metadata={"help": "of sampling; log-probabilities are taken at it, too"})
+    # reward
+    render_term: bool = field(default=True, metadata={"help": "r_rsr of Eq. 5: 1 more for code that renders"})
+    scale: float = field(default=0.0, metadata={"help": "divides severities (published code: 50); 0: batch maximum"})
+    # update
+    steps: int = field(default=60, metadata={"help": "optimiser steps are steps * epochs"})
+    epochs: int = field(default=1, metadata={"help": "updates on each batch; clipping matters from the second on"})
+    lr: float = field(default=1e-3, metadata={"help": "learning rate of AdamW on the adapter"})
+    rank: int = field(default=16, metadata={"help": "rank of the policy's LoRA adapter"})
+    beta: float = field(default=0.01, metadata={"help": "weight of the KL to the reference (k3 estimate)"})
+    clip_low: float = field(default=0.2, metadata={"help": "ratio to the sampling policy is clipped at 1 - this"})
+    clip_high: float = field(default=0.2, metadata={"help": "... and at 1 + this"})
+    divide: bool = field(default=True, metadata={"help": "divide advantages by the group's deviation; off: Dr. GRPO"})
+    micro: int = field(default=32, metadata={"help": "programs in memory at once in the update"})
+    # bookkeeping
+    eval_every: int = field(default=10, metadata={"help": "steps between two scores on held-out pictures, and states"})
+    eval_images: int = field(default=60, metadata={"help": "held-out pictures, for each task"})
+    seed: int = field(default=0, metadata={"help": "fixes pictures, samples and adapter"})
+    resume: bool = field(default=False, metadata={"help": "go on with the last saved state in --out"})
+
+
+# ------------------------------------------------------------------------------------------------------ 1. rewards
+# A reward takes the batch, (prompt, code, rendering) for every program that rendered, and gives numbers in [0, 1].
+# A prompt is a dict: task, image, scene, code (see data.build.draw_images). `run` holds what several rewards need.
+
+
+def verm(batch, run):
+    """Eq. 3-4, by the judge. The rule for an unreadable verdict (0) is verm_rewards'."""
+    verdicts = ask(run.judge, [(prompt["task"], prompt["image"], drawn.image) for prompt, _, drawn in batch])
+    run.unreadable += sum(not verdict.readable for verdict in verdicts)
+    return [reward - 1 for reward in verm_rewards(verdicts, run.settings.scale or None)]
+
+
+def vision(batch, run):
+    """Cosine of the vision encoder's features, as DINO rewards do."""
+    run.encoder = run.encoder or VisionEncoder(run.settings.encoder)
+    return [max(0.0, run.encoder.similarity(prompt["image"], drawn.image)) for prompt, _, drawn in batch]
+
+
+def text(batch, run):
+    """Likeness of the code: TEDS for tables, edit distance for charts and drawings."""
+    return [(teds if prompt["task"] == "table" else text_similarity)(prompt["code"], code) for prompt, code, _ in batch]
+
+
+def pixels(batch, run):
+    """SSIM of the two pictures."""
+    return [max(0.0, ssim(prompt["image"], drawn.image)) for prompt, _, drawn in batch]
+
+
+def oracle(batch, run):
+    """Exact comparison of what both pictures show: what a perfect judge could pay, the ceiling."""
+    return [fidelity(prompt["scene"], drawn.scene) / 100 for prompt, _, drawn in batch]
+
+
+REWARDS = {"verm": verm, "vision": vision, "text": text, "ssim": pixels, "oracle": oracle}
+
+
+def parse_reward(words):
+    """"0.5*verm+0.5*text" -> [(0.5, "verm"), (0.5, "text")]. Raises InputError for anything else."""
+    terms = []
+    for term in words.replace(" ", "").split("+"):
+        match = re.fullmatch(r"(?:(\d*\.?\d+)\*)?(\w+)", term)
+        if not match or match[2] not in REWARDS:
+            raise InputError(f"--reward {words!r} is no sum of rewards; choose among {', '.join(REWARDS)}, for example "
+                             f"0.5*verm+0.5*text.")
+        terms.append((float(match[1] or 1), match[2]))
+    return terms
+
+
+def score(prompts, codes, drawings, run):
+    """Eq. 5 for a batch: r = r_rsr + sum of weight * reward; code that did not render earns strictly least.
+
+    `prompts`, `codes` and `drawings` (Rendering, or RenderError) are parallel. Without the render term a picture still
+    earns a thousandth more than none, or crashing would be as good as the worst drawing.
+    """
+    good = [i for i, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
+    batch = [(prompts[i], codes[i], drawings[i]) for i in good]
+    rewards = [0.0] * len(drawings)
+    for i in good:
+        rewards[i] = 1.0 if run.settings.render_term else 1e-3
+    for weight, name in parse_reward(run.settings.reward) if batch else ():
+        for i, reward in zip(good, REWARDS[name](batch, run)):
+            rewards[i] += weight * reward
+    return rewards
+
+
+def ask(judge, pairs, patience=600):
+    """Verdicts; a judge server that does not answer is asked again, for up to `patience` seconds."""
+    waited, pause = 0, 5
+    while True:
+        try:
+            return judge.judge(pairs)
+        except InputError as error:
+            if judge.client is None or waited >= patience:
+                raise
+            tqdm.write(f"{error} Asking again in {pause} s.")
+            time.sleep(pause)
+            waited, pause = waited + pause, min(60, 2 * pause)
+
+
+# ---------------------------------------------------------------------------------------------- 2. sampling, log p
+def sample(model, processor, prompts, run):
+    """G programs for each prompt: (inputs, answers (B, T) of token ids, mask (B, T) of real tokens), B = P * G.
+
+    The stop token is part of an answer (mask 1), or it would never be trained; what follows it is not. The
+    placeholders of images are never sampled: in the training pass each would be taken for one more picture.
+    """
+    row, settings, tokenizer = run.row, run.settings, processor.tokenizer
+    inputs = processor.apply_chat_template(
+        [code_messages(prompt["task"], fit(prompt["image"], row["canvas"])) for prompt in prompts], tokenize=True,
+        add_generation_prompt=True, return_dict=True, return_tensors="pt",
+        processor_kwargs={"padding": True, "padding_side": "left"}).to(model.device)
+    with torch.inference_mode():
+        tokens = model.generate(**inputs, do_sample=True, temperature=settings.temperature, top_k=0, top_p=1.0,
+                                num_return_sequences=settings.group, max_new_tokens=row["code_tokens"], use_cache=True,
+                                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+                                suppress_tokens=[model.config.image_token_id, model.config.video_token_id])
+    answers = tokens[:, inputs["input_ids"].shape[1]:].clone()                                                # (B, T)
+    stops = (answers == tokenizer.eos_token_id).long()
+    mask = ((stops.cumsum(1) - stops) == 0).long()                                # 1 up to and with the first stop
+    return inputs, answers, mask
+
+
+def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024):
+    """log p of the answers `rows` (indices into B = P * G) given their prompts, (len(rows), T); 0 where mask is 0.
+
+    Only the answers' hidden states meet the vocabulary, `chunk` tokens at a time and recomputed in the backward pass:
+    the logits of 32 answers of 1,000 tokens would be 20 GB for a vocabulary of 150,000.
+    """
+    base = model.get_base_model()
+    source = rows // group                                                       # the prompt of each answer
+    grids = inputs["image_grid_thw"]                                                     # (P, 3): one image a prompt
+    patches = inputs["pixel_values"].split(grids.prod(1).tolist())
+    answers, mask = answers[rows], mask[rows]
+    used = int(mask.sum(1).max())                                                # no padding columns for short answers
+    ids = torch.cat([inputs["input_ids"][source], answers[:, :used]], 1)                           # (b, prompt + used)
+    attention = torch.cat([inputs["attention_mask"][source], mask[:, :used]], 1)
+    hidden = base.model(input_ids=ids, attention_mask=attention, image_grid_thw=grids[source],
+                        pixel_values=torch.cat([patches[i] for i in source.tolist()]),
+                        mm_token_type_ids=(ids == base.config.image_token_id).long(),
+                        use_cache=False).last_hidden_state
+    hidden = hidden[:, -used - 1:-1]                                            # token t is predicted from state t - 1
+    real = mask[:, :used].bool()
+
+    def token_log_probs(states, targets):
+        return -F.cross_entropy(base.lm_head(states).float() / temperature, targets, reduction="none")
+
+    pieces = [checkpoint(token_log_probs, states, targets, use_reentrant=False) for states, targets
+              in zip(hidden[real].split(chunk), answers[:, :used][real].split(chunk))]
+    out = torch.zeros(answers.shape, device=ids.device)
+    out[:, :used] = torch.zeros(real.shape, device=ids.device).masked_scatter(real, torch.cat(pieces))
+    return out                                                                                              # (b, T)
+
+
+# ------------------------------------------------------------------------------------------- 3. advantage and loss
+def advantages(rewards, group, divide=True):
+    """Group-relative advantages of rewards (P * G,): minus the group's mean, divided by its deviation.
+
+    >>> [round(a, 3) for a in advantages(torch.tensor([1.0, 2.0, 3.0, 3.0]), 2).tolist()]
+    [-0.707, 0.707, 0.0, 0.0]
+    >>> advantages(torch.tensor([1.5, 1.5, 1.5]), 3).tolist()                 # equal rewards teach nothing
+    [0.0, 0.0, 0.0]
+    """
+    grouped = rewards.view(-1, group)                                                                         # (P, G)
+    centred = grouped - grouped.mean(1, keepdim=True)
+    return (centred / (grouped.std(1, keepdim=True) + 1e-4) if divide else centred).flatten()                 # (P * G,)
+
+
+def grpo_loss(logp, old, reference, advantage, mask, tokens, beta, clip_low, clip_high):
+    """Eq. 6 for a micro-batch, as a sum over its tokens divided by `tokens`, the answer tokens of the whole batch.
+
+    Returns (loss, {name: value}). Ratio = p / p_old; the smaller of the plain and the clipped gain counts, so nothing
+    is won beyond the clip. k3 = exp(d) - d - 1, d = log p_ref - log p: an estimate of the KL that is never negative.
+    """
+    ratio = torch.exp(logp - old)                                                                             # (b, T)
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)                                                        # (b, T)
+    gain = torch.minimum(ratio * advantage[:, None], clipped * advantage[:, None])                            # (b, T)
+    d = reference - logp                                                                                      # (b, T)
+    k3 = torch.exp(d) - d - 1                                                                                 # (b, T)
+    policy, kl = -(gain * mask).sum() / tokens, (k3 * mask).sum() / tokens       # minus: optimisers minimise
+    outside = ((ratio != clipped) * mask).sum() / tokens
+    return policy + beta * kl, {"policy_loss": policy.item(), "kl": kl.item(), "clipped": outside.item()}
+
+
+# ------------------------------------------------------------------------------------------- 4. one base, three roles
+class AdapterJudge(VisualERM):
+    """The judge that is an adapter of the policy's own base: switched on to judge, then the policy's is again."""
+
+    def judge(self, pairs, progress=None):
+        self.model.set_adapter("judge")
+        try:
+            return super().judge(pairs, progress)
+        finally:
+            self.model.set_adapter("policy")
+
+
+def load_roles(settings, row):
+    """(model with the adapter "policy", processor, judge): one copy of the base's weights for all roles.
+
+    A judge with weights of its own (a full checkpoint, or another base's adapter) or behind a URL stays apart.
+    """
+    name = settings.model or row["model"]
+    base, processor = load_model(name, quantize=row["quantize"], max_pixels=row["max_pixels"])
+    if base.device.type == "cpu":
+        base.set_attn_implementation("eager")            # with few patches faster in training than the fused kernel
+    if row["quantize"]:
+        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=torch.cuda.is_available())
+    model = get_peft_model(base, LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules="all-linear"),
+                           adapter_name="policy")
+    judge = settings.judge or row["judge"]
+    adapter = Path(judge, "adapter_config.json")
+    if not (adapter.is_file() and same_base(json.loads(adapter.read_text())["base_model_name_or_path"], name)):
+        return model, processor, VisualERM(judge, row)
+    model.load_adapter(judge, adapter_name="judge")
+    model.set_adapter("policy")
+    return model, processor, AdapterJudge((model, processor), row)
+
+
+def same_base(one, two):
+    """Do two names mean one checkpoint? A folder may be written in several ways."""
+    return one == two or Path(one).resolve() == Path(two).resolve()
+
+
+# ------------------------------------------------------------------------------------------------ 5. bookkeeping
+COLUMNS = ("step", "reward", "rendered", "unreadable", "flat_groups", "length", "policy_loss", "kl", "clipped",
+           "grad_norm", "sample_s", "judge_s", "update_s", "proxy", "executes", "fidelity", *CATEGORIES)
+PROXY_SCALE = 20.0                      # held-out severities are divided by a constant, or steps could not be compared
+
+
+class Run:
+    """What a run carries from step to step."""
+
+    def __init__(self, settings, row, judge):
+        self.settings, self.row, self.judge, self.encoder, self.unreadable = settings, row, judge, None, 0
+
+
+def evaluate(model, processor, held, run):
+    """Greedy programs for the held-out pictures: ({column: value}, codes, drawings)."""
+    answers = generate(model, processor, [code_messages(p["task"], fit(p["image"], run.row["canvas"])) for p in held],
+                       max_new_tokens=run.row["code_tokens"], batch_size=run.row["batch"])
+    codes = [extract_code(p["task"], answer) for p, answer in zip(held, answers)]
+    drawings = render_many([(p["task"], code) for p, code in zip(held, codes)], size=SIZES[run.settings.level])
+    scale, run.settings.scale = run.settings.scale, PROXY_SCALE
+    rewards = score(held, codes, drawings, run)
+    run.settings.scale = scale
+    points = [fidelity(p["scene"], drawn.scene if isinstance(drawn, Rendering) else None)
+              for p, drawn in zip(held, drawings)]
+    found = {"proxy": sum(rewards) / len(held), "fidelity": sum(points) / len(held),
+             "executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(held)}
+    for task in CATEGORIES:
+        mine = [point for p, point in zip(held, points) if p["task"] == task]
+        found |= {task: sum(mine) / len(mine)} if mine else {}
+    return found, codes, drawings
+
+
+def write_row(path, row):
+    """Append one row to log.csv, numbers shortened."""
+    with open(path, "a", newline="") as file:
+        csv.DictWriter(file, COLUMNS).writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def keep_rows(path, last):
+    """Make log.csv, or drop the rows of a killed run that lie after its last saved state."""
+    old = csv.DictReader(open(path)) if path.exists() and last >= 0 else []
+    rows = [row for row in old if int(row["step"]) <= last]
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def save_state(out, model, optimiser, step, stages):
+    """Atomic: a run killed while it writes keeps its last good state."""
+    policy = {name: p.detach() for name, p in model.named_parameters() if ".policy." in name}
+    temporary = out / "state.tmp"
+    torch.save({"step": step, "policy": policy, "optimiser": optimiser.state_dict(), "stages": stages}, temporary)
+    temporary.replace(out / "state.pt")
+
+
+def load_state(out, model, optimiser):
+    """(step, stages) of the last saved state, put into model and optimiser."""
+    state = torch.load(out / "state.pt", weights_only=False, map_location=model.device)
+    model.load_state_dict(state["policy"], strict=False)
+    optimiser.load_state_dict(state["optimiser"])
+    return state["step"], state["stages"]
+
+
+def finish(out, model, held, stages, run):
+    """checkpoint/ (the adapter, as peft writes it), curves.png, and report.html with the first and last pictures."""
+    model.save_pretrained(out / "checkpoint.tmp", selected_adapters=["policy"])
+    shutil.rmtree(out / "checkpoint", ignore_errors=True)
+    (out / "checkpoint.tmp" / "policy").replace(out / "checkpoint")       # peft makes a folder for each adapter
+    shutil.rmtree(out / "checkpoint.tmp")
+    plot(out / "log.csv", out / "curves.png", run.settings.reward)
+    cards = []
+    shown = sorted(stages)[:1] + sorted(stages)[1:][-2:]
+    for i, code in enumerate(stages[shown[-1]]):
+        drawings = render_many([(held[i]["task"], stages[step][i]) for step in shown], size=SIZES[run.settings.level])
+        good = [(step, drawn) for step, drawn in zip(shown, drawings) if isinstance(drawn, Rendering)]
+        verdicts = ask(run.judge, [(held[i]["task"], held[i]["image"], drawn.image) for _, drawn in good])
+        values = {f"fidelity at step {step}": fidelity(held[i]["scene"], drawn.scene) for step, drawn in good}
+        values |= {f"severity at step {step}": verdict.severity for (step, _), verdict in zip(good, verdicts)}
+        cards.append({"title": f"{held[i]['task']} {i + 1}", "values": values, "verdict": (verdicts or [None])[-1],
+                      "images": [("reference", held[i]["image"]),
+                                 *((f"step {step}", drawn.image) for step, drawn in good)],
+                      "texts": {"reference code": held[i]["code"], "last code": code}})
+    (out / "report.html").write_text(html_report(
+        f"GRPO with reward {run.settings.reward}", cards,
+        f"Held-out pictures at the steps {', '.join(map(str, shown))}; below each the judge's last verdict."),
+        "utf-8")
+
+
+def plot(log, path, reward):
+    """Proxy (what is trained on) and truth (fidelity) on held-out pictures, and the training reward, from log.csv."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = list(csv.DictReader(open(log)))
+    fig, axes = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
+    for ax, column, title in zip(axes, ("reward", "proxy", "fidelity"), (
+            f"reward in training: {reward}", "proxy: held-out reward", "truth: held-out fidelity (0-100)")):
+        points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
+        ax.plot(*zip(*points) if points else ((), ()), marker="" if column == "reward" else "o")
+        ax.set(title=title, xlabel="step")
+    fig.savefig(path, dpi=100)
+    plt.close(fig)
+
+
+# -------------------------------------------------------------------------------------------------- 6. the training
+def main():
+    (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
+    tasks = settings.task.split(",")
+    if unknown := [task for task in tasks if task not in CATEGORIES]:
+        raise InputError(f"--task {unknown[0]!r} is unknown; choose among {', '.join(CATEGORIES)}.")
+    parse_reward(settings.reward)
+    row = choose_preset(settings.preset)
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
+
+    torch.manual_seed(settings.seed)
+    model, processor, judge = load_roles(settings, row)
+    policy = [p for name, p in model.named_parameters() if ".policy." in name]
+    optimiser = torch.optim.AdamW(policy, lr=settings.lr, weight_decay=0.0)
+    run, first, stages = Run(settings, row, judge), 0, {}
+    train, held = ([prompt for task in tasks for prompt in draw_images(task, n, settings.level, seed)] for n, seed in
+                   ((settings.images, f"rl/{settings.seed}"), (settings.eval_images, "rl/held")))
+    show = [i for task in tasks for i in [i for i, prompt in enumerate(held) if prompt["task"] == task][:4]]
+    held = [held[i] for i in show] + [prompt for i, prompt in enumerate(held) if i not in show]
+    if settings.resume and (out / "state.pt").exists():
+        first, stages = load_state(out, model, optimiser)
+    keep_rows(out / "log.csv", first if stages else -1)
+    print(f"{len(train)} pictures to learn from, {len(held)} held out; the policy's adapter has "
+          f"{sum(p.numel() for p in policy) / 1e6:.2f}M weights", flush=True)
+
+    def look(step):
+        """Score the held-out pictures, remember the shown ones' programs, save a state."""
+        found, codes, _ = evaluate(model.eval(), processor, held, run)
+        stages[step] = codes[:len(show)]
+        save_state(out, model, optimiser, step, stages)
+        tqdm.write(f"step {step} held-out: " + ", ".join(f"{name} {value:.3g}" for name, value in found.items()))
+        return found
+
+    if not stages:
+        write_row(out / "log.csv", {"step": 0} | look(0))
+    step = first
+    try:
+        for step in tqdm(range(first + 1, settings.steps + 1), initial=first, total=settings.steps, unit="step"):
+            torch.manual_seed(1_000_003 * settings.seed + step)                # so that a resumed run samples the same
+            clock = [time.perf_counter()]
+            picked = torch.randperm(len(train))[:settings.prompts].tolist()
+            prompts = [train[i] for i in picked for _ in range(settings.group)]                             # B = P * G
+
+            # 1. Sample G programs for each of P pictures.
+            inputs, answers, mask = sample(model.eval(), processor, [train[i] for i in picked], run)
+            texts = processor.tokenizer.batch_decode(answers * mask, skip_special_tokens=True)
+            codes = [extract_code(prompt["task"], answer) for prompt, answer in zip(prompts, texts)]
+            clock.append(time.perf_counter())
+
+            # 2. Render, and meanwhile let the reference (all adapters off) score the same programs.
+            batches = torch.arange(len(answers), device=answers.device).split(settings.micro)
+            with ThreadPoolExecutor(1) as thread:
+                drawing = thread.submit(render_many, [(p["task"], code) for p, code in zip(prompts, codes)],
+                                        size=SIZES[settings.level])
+                reference = torch.zeros(answers.shape, device=answers.device)                                  # (B, T)
+                if settings.beta:
+                    with torch.no_grad(), model.disable_adapter():
+                        reference = torch.cat([log_probs(model, inputs, answers, mask, rows, settings.group,
+                                                         settings.temperature) for rows in batches])
+                drawings = drawing.result()
+
+            # 3. Judge (Eq. 3-5) and compare within each group.
+            run.unreadable = 0
+            rewards = torch.tensor(score(prompts, codes, drawings, run), device=answers.device)               # (B,)
+            advantage = advantages(rewards, settings.group, settings.divide)                                  # (B,)
+            clock.append(time.perf_counter())
+
+            # 4. Update (Eq. 6). In the first epoch the sampling policy is the policy: its log p is kept as `old`.
+            model.train()
+            tokens, old = mask.sum(), torch.zeros(answers.shape, device=answers.device)
+            for epoch in range(settings.epochs):
+                totals = {}
+                for rows in batches:
+                    logp = log_probs(model, inputs, answers, mask, rows, settings.group, settings.temperature)
+                    if epoch == 0:
+                        old[rows] = logp.detach()
+                    loss, parts = grpo_loss(logp, old[rows], reference[rows] if settings.beta else logp.detach(),
+                                            advantage[rows], mask[rows], tokens, settings.beta, settings.clip_low,
+                                            settings.clip_high)
+                    loss.backward()
+                    totals = {name: totals.get(name, 0.0) + value for name, value in parts.items()}
+                norm = torch.nn.utils.clip_grad_norm_(policy, 1.0)
+                if not torch.isfinite(norm):                            # so it is if the loss is not a number
+                    raise InputError(f"The gradient of step {step} is not finite; the last good state is "
+                                     f"{out / 'state.pt'}. Lower --lr and go on with --resume.")
+                optimiser.step()
+                optimiser.zero_grad()
+            clock.append(time.perf_counter())
+
+            # 5. Log.
+            grouped = rewards.view(-1, settings.group)
+            found = {"step": step, "reward": rewards.mean().item(), "unreadable": run.unreadable, **totals,
+                     "rendered": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(drawings),
+                     "flat_groups": int((grouped == grouped[:, :1]).all(1).sum()),
+                     "length": mask.sum(1).float().mean().item(), "grad_norm": norm.item(),
+                     **dict(zip(("sample_s", "judge_s", "update_s"), (b - a for a, b in zip(clock, clock[1:]))))}
+            tqdm.write(" ".join(f"{name} {value:.3g}" for name, value in found.items()))
+            if step % settings.eval_every == 0 or step == settings.steps:
+                found |= look(step)
+            write_row(out / "log.csv", found)
+    except KeyboardInterrupt:
+        save_state(out, model, optimiser, step - 1, stages)
+        print(f"Stopped; go on with --resume from step {step - 1}.")
+        return 130
+    finish(out, model, held, stages, run)
+    print(f"Wrote {out / 'checkpoint'}, {out / 'curves.png'} and {out / 'report.html'}.")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
