@@ -239,7 +239,7 @@ def measure(items, histories, rounds, keep):
     table = []
     for t in range(rounds + 1):
         chosen = [answer_of(history[:t + 1], keep) for history in histories]
-        scenes = [r.drawing.scene if isinstance(r.drawing, Rendering) else None for r in chosen]
+        scenes = [r.drawing.scene for r in chosen]
         points = [fidelity(item["scene"], scene) for item, scene in zip(items, scenes)]
         table.append((sum(points) / len(points), 100 * sum(scene is not None for scene in scenes) / len(scenes)))
     return table

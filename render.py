@@ -86,6 +86,7 @@ class Rendering:
 
 class RenderError(Exception):
     """Why there is no picture: `kind` (one of KINDS) and `message`, one sentence."""
+    scene = None                            # nothing can be seen; as good an answer as a Rendering's
 
     def __init__(self, kind, message):
         super().__init__(kind, message)

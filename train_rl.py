@@ -303,8 +303,7 @@ def evaluate(model, processor, held, run):
     scale, run.settings.scale = run.settings.scale, PROXY_SCALE
     rewards = score(held, codes, drawings, run)
     run.settings.scale = scale
-    points = [fidelity(p["scene"], drawn.scene if isinstance(drawn, Rendering) else None)
-              for p, drawn in zip(held, drawings)]
+    points = [fidelity(p["scene"], drawn.scene) for p, drawn in zip(held, drawings)]
     found = {"proxy": sum(rewards) / len(held), "fidelity": sum(points) / len(held),
              "executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(held)}
     for task in CATEGORIES:
@@ -405,10 +404,10 @@ def main():
     policy = [p for name, p in model.named_parameters() if ".policy." in name]
     optimiser = torch.optim.AdamW(policy, lr=settings.lr, weight_decay=0.0)
     run, first, stages = Run(settings, row, judge), 0, {}
-    train, held = ([prompt for task in tasks for prompt in draw_images(task, n, settings.level, seed)] for n, seed in
-                   ((settings.images, f"rl/{settings.seed}"), (settings.eval_images, "rl/held")))
-    show = [i for task in tasks for i in [i for i, prompt in enumerate(held) if prompt["task"] == task][:4]]
-    held = [held[i] for i in show] + [prompt for i, prompt in enumerate(held) if i not in show]
+    train = [p for task in tasks for p in draw_images(task, settings.images, settings.level, f"rl/{settings.seed}")]
+    drawn = [draw_images(task, settings.eval_images, settings.level, "rl/held") for task in tasks]
+    show = [p for prompts in drawn for p in prompts[:4]]                        # of each task, for the report
+    held = show + [p for prompts in drawn for p in prompts[4:]]
     if settings.resume and (out / "state.pt").exists():
         first, stages = load_state(out, model, optimiser)
     keep_rows(out / "log.csv", first if stages else -1)

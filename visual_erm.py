@@ -750,11 +750,12 @@ def reward_answers(judge: VisualERM, tasks, references, answers, scale: float | 
     `tasks`, `references` (pictures) and `answers` (texts) are parallel; the tasks' severities are normalised by the
     maximum of this call, or by `scale`.
     """
-    canvas = judge.row["canvas"]
-    drawings = [render_many([(task, extract_code(task, answer))],
-                            size=(canvas, canvas) if canvas else max(image.size))[0]
-                for task, image, answer in zip(tasks, references, answers)]
-    good = [i for i, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
+    canvas, jobs, drawings = judge.row["canvas"], {}, {}
+    for i, image in enumerate(references):
+        jobs.setdefault((canvas, canvas) if canvas else max(image.size), []).append(i)
+    for size, rows in jobs.items():                                                # all of one size at once
+        drawings |= zip(rows, render_many([(tasks[i], extract_code(tasks[i], answers[i])) for i in rows], size=size))
+    good = [i for i in sorted(drawings) if isinstance(drawings[i], Rendering)]
     verdicts = dict(zip(good, judge.judge([(tasks[i], references[i], drawings[i].image) for i in good])))
     return verm_rewards([verdicts.get(i) for i in range(len(answers))], scale)
 

@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 import refine as r
-from conftest import script
 from render import RenderError, Rendering, render
-from visual_erm import PRESETS, Discrepancy, InputError, Verdict
+from visual_erm import PRESETS, Discrepancy, Verdict
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><circle cx="32" cy="32" r="20" fill="{}"/></svg>'
 RED, BLUE, GREEN = (SVG.format(color) for color in ("red", "blue", "green"))

@@ -33,7 +33,7 @@ from data.batches import STOP, reading, revising, training_batch, verdict_of
 from data.build import SIZES, hold_out, read_pairs
 from data.compare import fidelity
 from data.muon import MuonAdamW
-from render import Rendering, extract_code, render_many
+from render import extract_code, render_many
 from visual_erm import (CATEGORIES, InputError, Qwen3VLProcessor, choose_device, code_prompt, generate, judge_prompt,
                         load_model, revise_prompt)
 
@@ -163,8 +163,8 @@ def score(folder, model, processor):
     print("| task | images | exact copies | rendered | fidelity |\n| --- | --- | --- | --- | --- |")
     for task in (*CATEGORIES, "all"):
         mine = [i for i, pair in enumerate(pairs) if task in (pair["category"], "all")]
-        drawn = [made[2 * i + 1] if isinstance(made[2 * i + 1], Rendering) else None for i in mine]
-        points = [fidelity(made[2 * i].scene, drawing and drawing.scene) for i, drawing in zip(mine, drawn)]
+        drawn = [made[2 * i + 1].scene for i in mine]
+        points = [fidelity(made[2 * i].scene, scene) for i, scene in zip(mine, drawn)]
         if mine:
             print(f"| {task} | {len(mine)} | {sum(answers[i] == pairs[i]['gt_code'] for i in mine) / len(mine):.1%} | "
                   f"{sum(map(bool, drawn)) / len(mine):.1%} | {sum(points) / len(points):.1f} |")
