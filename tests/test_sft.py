@@ -9,13 +9,14 @@ import time
 
 import pytest
 import torch
+from PIL import Image
 
 import train_sft
 from conftest import ROOT, script
 from data.batches import STOP, judging, reading, revising, training_batch, verdict_of
 from data.build import read_pairs
 from data.muon import MuonAdamW
-from visual_erm import InputError, Verdict, load_model
+from visual_erm import InputError, Verdict, code_messages, judge_messages, load_model
 
 SMALL = ["--steps", 6, "--batch", 4, "--micro", 2, "--save_every", 3, "--log_every", 1, "--eval_pairs", 4]
 
@@ -36,6 +37,34 @@ def test_labels_cover_the_answer_and_the_stop_token_only(pairs_folder, loaded, m
         assert processor.tokenizer.decode(batch["labels"][i][covered]) == answer + STOP
         assert not (covered & (batch["input_ids"][i] == processor.image_token_id)).any()
     assert batch["image_grid_thw"].shape[0] == 3 * (2 if make is judging else 1)
+
+
+@pytest.mark.parametrize("boxes, merge, expected", [
+    ([], 1, ""),
+    ([(0, 0, 16, 16)], 1, "0"),
+    ([(17, 33, 18, 34), (112, 112, 128, 128)], 1, "17 63"),
+    ([(8, 8, 24, 24)], 1, "0 1 8 9"),
+    ([(17, 33, 18, 34)], 2, "4"),                                        # 2 x 2 patches are one image token
+])
+def test_patch_labels_say_where_two_pictures_differ(loaded, boxes, merge, expected):
+    _, processor = loaded
+    images = Image.new("RGB", (128, 128), "white"), Image.new("RGB", (128, 128), "white")
+    for box in boxes:
+        images[1].paste("red", box)
+    compared, read = (judge_messages("svg", *images), "{}"), (code_messages("svg", images[0]), "<svg/>")
+    processor.image_processor.merge_size = merge
+    try:
+        samples = [read, compared, read, compared]
+        plain, batch = training_batch(processor, samples), training_batch(processor, samples, differences=True)
+    finally:
+        processor.image_processor.merge_size = 1
+    extra = batch["labels"].where(plain["labels"] == -100, -100)
+    words = ["".join(processor.tokenizer.convert_ids_to_tokens(row[row != -100])) for row in extra]
+    assert words[0] == words[2] == "" and words[1] == words[3] and len(words[1]) == 64 // merge ** 2
+    assert [i for i, word in enumerate(words[1]) if word == "1"] == [int(word) for word in expected.split()]
+    assert torch.equal(batch["labels"].where(plain["labels"] != -100, -100), plain["labels"])
+    at = (batch["labels"] != -100) & (plain["labels"] == -100)
+    assert (batch["input_ids"][:, :-1][at[:, 1:]] == processor.image_token_id).all()     # asked right after the token
 
 
 def test_padding_does_not_change_the_loss(pairs_folder, loaded):
