@@ -24,12 +24,11 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from data.build import SIZES
 from data.compare import compare, fidelity
-from render import Rendering, extract_code, render_many
-from visual_erm import (CATEGORIES, InputError, Server, Verdict, VisualERM, choose_preset, code_messages, fit, generate,
-                        html_report, judge_messages, load_image, load_model, read_pairs, revise_messages,
-                        severity_reward)
+from render import Rendering, extract_code
+from visual_erm import (CATEGORIES, InputError, Server, Verdict, VisualERM, choose_preset, code_messages, draw_alike,
+                        fit, generate, html_report, judge_messages, load_image, load_model, read_pairs,
+                        revise_messages, severity_reward)
 
 SCALE = 20.0                          # severities are divided by it: one picture has no batch maximum
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
@@ -130,7 +129,12 @@ def worth(verdict):
 
 
 # ---------------------------------------------------------------------------------------------------- 3. the loop
-def refine(items, policy, critic, rounds, threshold, size, temperature=0.0):
+def draw(items, codes, row):
+    """What `codes` draw, as large as the pictures of their `items`."""
+    return draw_alike([item["task"] for item in items], codes, [item["image"] for item in items], row)
+
+
+def refine(items, policy, critic, rounds, threshold, temperature=0.0):
     """Eq. 7-9 for all `items` at once: for each the list of its Rounds, the draft first."""
     canvas = policy.row["canvas"]
     pictures = [fit(item["image"], canvas) for item in items]
@@ -139,7 +143,7 @@ def refine(items, policy, critic, rounds, threshold, size, temperature=0.0):
     answers = policy.write([code_messages(items[i]["task"], pictures[i]) for i in active], temperature)        # Eq. 7
     for t in range(rounds + 1):
         codes = [extract_code(items[i]["task"], answer) for i, answer in zip(active, answers)]
-        drawings = render_many([(items[i]["task"], code) for i, code in zip(active, codes)], size=size)
+        drawings = draw([items[i] for i in active], codes, policy.row)
         good = [k for k, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
         said = dict(zip(good, critic([items[active[k]] for k in good], [drawings[k] for k in good])))          # Eq. 8
         for k, i in enumerate(active):
@@ -187,9 +191,8 @@ def refine_one(path, settings, row):
     image = load_image(path)
     policy = Policy(settings.model or row["model"], row)
     judge = VisualERM(settings.judge or row["judge"], row)
-    size = row["canvas"] and (row["canvas"], row["canvas"])
     (history,) = refine([{"task": settings.task, "image": fit(image, row["canvas"])}], policy, by_judge(judge),
-                        settings.rounds, settings.threshold, size or max(image.size))
+                        settings.rounds, settings.threshold)
     for t, r in enumerate(history):
         print(f"{'draft' if t == 0 else f'round {t}'}: reward {r.reward:.2f}")
         for error in r.verdict.errors if r.verdict else ():
@@ -210,15 +213,15 @@ def refine_one(path, settings, row):
 
 
 # ------------------------------------------------------------------------------------------------ 5. many pictures
-def load_items(folder, limit, level=1):
+def load_items(folder, limit, row):
     """References of a pairs.jsonl with their scenes, which the oracle and the fidelity need; broken ones are told."""
     items, seen = [], set()
-    for pair in read_pairs(Path(folder, "pairs.jsonl")):
+    for pair in read_pairs(folder):
         if pair["gt_img_path"] not in seen:
             seen.add(pair["gt_img_path"])
-            items.append({"id": pair["id"], "task": pair["category"], "image": pair["images"][0],
+            items.append({"id": pair["id"], "task": pair["category"], "image": load_image(pair["gt_img_path"]),
                           "code": pair["gt_code"]})
-    made = render_many([(item["task"], item["code"]) for item in items], size=SIZES[level])
+    made = draw(items, [item["code"] for item in items], row)
     for item, drawn in zip(items, made):
         if isinstance(drawn, Rendering):
             item["scene"] = drawn.scene
@@ -227,9 +230,9 @@ def load_items(folder, limit, level=1):
     return [item for item in items if "scene" in item][:limit]
 
 
-def best_of(items, policy, judge, n, size, temperature):
+def best_of(items, policy, judge, n, temperature):
     """The other way to spend tokens: n independent drafts, for each prefix of them the judge's favourite; as Rounds."""
-    drafts = [refine(items, policy, by_judge(judge), 0, 0.0, size, temperature) for _ in range(n)]
+    drafts = [refine(items, policy, by_judge(judge), 0, 0.0, temperature) for _ in range(n)]
     rounds = [[tries[i][0] for tries in drafts] for i in range(len(items))]
     return [[answer_of(tried[:k + 1], "best") for k in range(n)] for tried in rounds]
 
@@ -251,7 +254,7 @@ def evaluate(settings, row):
     out.mkdir(parents=True, exist_ok=True)
     path, columns = out / "rounds.csv", ("feedback", "seed", "round", "fidelity", "executes", "tokens")
     rows = list(csv.DictReader(open(path))) if settings.resume and path.exists() else []
-    items = load_items(settings.eval, settings.limit)
+    items = load_items(settings.eval, settings.limit, row)
     policy = Policy(settings.model or row["model"], row)
     judge = VisualERM(settings.judge or row["judge"], row)
     critics = {"none": by_nobody, "self": by_itself(policy), "judge": by_judge(judge), "oracle": by_oracle}
@@ -264,10 +267,10 @@ def evaluate(settings, row):
         torch.manual_seed(seed)
         temperature, policy.tokens = settings.temperature if seed else 0.0, 0
         if kind == "best-of-n":
-            histories = best_of(items, policy, judge, settings.rounds + 1, SIZES[1], settings.temperature)
+            histories = best_of(items, policy, judge, settings.rounds + 1, settings.temperature)
         else:
             threshold = settings.threshold if kind in ("judge", "oracle") else 2.0   # others cannot know when to stop
-            histories = refine(items, policy, critics[kind], settings.rounds, threshold, SIZES[1], temperature)
+            histories = refine(items, policy, critics[kind], settings.rounds, threshold, temperature)
         keep = settings.keep if kind in ("judge", "oracle", "best-of-n") else "last"
         for t, (points, executes) in enumerate(measure(items, histories, settings.rounds, keep)):
             rows.append({"feedback": kind, "seed": seed, "round": t, "fidelity": f"{points:.2f}",

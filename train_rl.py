@@ -88,7 +88,7 @@ def verm(batch, run):
     """Eq. 3-4, by the judge. The rule for an unreadable verdict (0) is verm_rewards'."""
     verdicts = ask(run.judge, [(prompt["task"], prompt["image"], drawn.image) for prompt, _, drawn in batch])
     run.unreadable += sum(not verdict.readable for verdict in verdicts)
-    return [reward - 1 for reward in verm_rewards(verdicts, run.settings.scale or None)]
+    return [reward - 1 for reward in verm_rewards(verdicts, run.scale)]
 
 
 def vision(batch, run):
@@ -127,12 +127,14 @@ def parse_reward(words):
     return terms
 
 
-def score(prompts, codes, drawings, run):
+def score(prompts, codes, drawings, run, scale=None):
     """Eq. 5 for a batch: r = r_rsr + sum of weight * reward; code that did not render earns strictly least.
 
     `prompts`, `codes` and `drawings` (Rendering, or RenderError) are parallel. Without the render term a picture still
-    earns a thousandth more than none, or crashing would be as good as the worst drawing.
+    earns a thousandth more than none, or crashing would be as good as the worst drawing. `scale` divides severities
+    instead of `--scale`.
     """
+    run.scale = scale or run.settings.scale or None                                # None: the batch's maximum (Eq. 4)
     good = [i for i, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
     batch = [(prompts[i], codes[i], drawings[i]) for i in good]
     rewards = [0.0] * len(drawings)
@@ -291,7 +293,8 @@ class Run:
     """What a run carries from step to step."""
 
     def __init__(self, settings, row, judge):
-        self.settings, self.row, self.judge, self.encoder, self.unreadable = settings, row, judge, None, 0
+        self.settings, self.row, self.judge = settings, row, judge
+        self.scale, self.encoder, self.unreadable = None, None, 0
 
 
 def evaluate(model, processor, held, run):
@@ -300,9 +303,7 @@ def evaluate(model, processor, held, run):
                        max_new_tokens=run.row["code_tokens"], batch_size=run.row["batch"])
     codes = [extract_code(p["task"], answer) for p, answer in zip(held, answers)]
     drawings = render_many([(p["task"], code) for p, code in zip(held, codes)], size=SIZES[run.settings.level])
-    scale, run.settings.scale = run.settings.scale, PROXY_SCALE
-    rewards = score(held, codes, drawings, run)
-    run.settings.scale = scale
+    rewards = score(held, codes, drawings, run, PROXY_SCALE)
     points = [fidelity(p["scene"], drawn.scene) for p, drawn in zip(held, drawings)]
     found = {"proxy": sum(rewards) / len(held), "fidelity": sum(points) / len(held),
              "executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(held)}

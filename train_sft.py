@@ -38,9 +38,9 @@ from trl import SFTConfig, SFTTrainer
 
 from data import bench
 from data.batches import judging, reading, training_batch
-from data.build import hold_out, read_pairs
+from data.build import hold_out
 from data.muon import MuonAdamW
-from visual_erm import InputError, VisualERM, choose_preset, load_model
+from visual_erm import InputError, VisualERM, choose_preset, load_model, read_pairs
 
 
 COLUMNS = ("step", "loss", "lr", "samples_per_s", "peak_gb", "f1h", "f1s", "sc")

@@ -744,18 +744,24 @@ def rivals(task: str, reference, rendering, code_true=None, code_pred=None, enco
 # ------------------------------------------------------------------------------------------------ 6. Other engines
 
 
+def draw_alike(tasks, codes, references, row: dict) -> list:
+    """A Rendering or RenderError for each code, as large as its reference (or the canvas of a preset's `row`)."""
+    jobs, drawings = {}, {}
+    for i, image in enumerate(references):
+        jobs.setdefault((row["canvas"], row["canvas"]) if row["canvas"] else max(image.size), []).append(i)
+    for size, chosen in jobs.items():                                              # all of one size at once
+        drawings |= zip(chosen, render_many([(tasks[i], codes[i]) for i in chosen], size=size))
+    return [drawings[i] for i in range(len(references))]
+
+
 def reward_answers(judge: VisualERM, tasks, references, answers, scale: float | None = None) -> list[float]:
     """Eq. 3-5 from a policy's answers: extract the code, render it as large as its reference, judge, reward.
 
     `tasks`, `references` (pictures) and `answers` (texts) are parallel; the tasks' severities are normalised by the
     maximum of this call, or by `scale`.
     """
-    canvas, jobs, drawings = judge.row["canvas"], {}, {}
-    for i, image in enumerate(references):
-        jobs.setdefault((canvas, canvas) if canvas else max(image.size), []).append(i)
-    for size, rows in jobs.items():                                                # all of one size at once
-        drawings |= zip(rows, render_many([(tasks[i], extract_code(tasks[i], answers[i])) for i in rows], size=size))
-    good = [i for i in sorted(drawings) if isinstance(drawings[i], Rendering)]
+    drawings = draw_alike(tasks, list(map(extract_code, tasks, answers)), references, judge.row)
+    good = [i for i, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
     verdicts = dict(zip(good, judge.judge([(tasks[i], references[i], drawings[i].image) for i in good])))
     return verm_rewards([verdicts.get(i) for i in range(len(answers))], scale)
 
@@ -869,34 +875,42 @@ def load_image(path) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def read_pairs(jsonl) -> list[dict]:
-    """Rows of a pairs.jsonl (VC-RewardBench's fields, gt_code and pred_code), plus the two pictures as `images`."""
-    path, rows = Path(jsonl), []
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            row["images"] = [load_image(path.parent / row[key]) for key in ("gt_img_path", "pred_img_path")]
-            CATEGORIES[row["category"]], row["id"]  # KeyError: an unknown task, or no id
-        except (ValueError, KeyError, TypeError, InputError) as error:
-            raise InputError(f"{path}:{number} is no pair of pictures ({_why(error)}).") from error
-        rows.append(row)
+def read_pairs(folders) -> list[dict]:
+    """Rows of pairs.jsonl in `folders` (one, or several separated by commas), with paths that open from here.
+
+    A row has VC-RewardBench's fields, `family` (the name that pairs of one program share) and, if data.build wrote it,
+    `gt_code` and `pred_code`. Raises InputError with file and line for a row that is broken.
+    """
+    rows = []
+    for folder in map(Path, str(folders).split(",")):
+        path = folder / "pairs.jsonl"
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; make it with: python -m data.build --out {folder}")
+        for number, line in enumerate(path.read_text("utf-8", "replace").splitlines(), 1):
+            try:
+                row = json.loads(line)
+                row |= {key: str(folder / row[key]) for key in ("gt_img_path", "pred_img_path")}
+                row["family"] = f"{folder}/{row['id'].rpartition('-')[0]}"
+                CATEGORIES[row["category"]]  # KeyError: an unknown task
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise InputError(f"{path}:{number} is no pair of pictures ({_why(error)}).") from error
+            rows.append(row)
     return rows
 
 
 def judge_examples(settings: Settings, judge: VisualERM, encoder: VisionEncoder) -> None:
     """Judge every pair of a folder, print all rewards side by side, write the report."""
-    rows = read_pairs(Path(_find(settings.examples), "pairs.jsonl"))
-    verdicts, cards = judge.judge([(row["category"], *row["images"]) for row in rows]), []
-    for row, verdict, reward in zip(rows, verdicts, verm_rewards(verdicts)):
+    rows = read_pairs(_find(settings.examples))
+    pictures = [[load_image(row[key]) for key in ("gt_img_path", "pred_img_path")] for row in rows]
+    verdicts, cards = judge.judge([(row["category"], *images) for row, images in zip(rows, pictures)]), []
+    for row, images, verdict, reward in zip(rows, pictures, verdicts, verm_rewards(verdicts)):
         codes = row.get("gt_code"), row.get("pred_code")
         values = {"severity": verdict.severity if verdict.readable else None, "Visual-ERM": reward - 1}  # r_verm
-        values |= rivals(row["category"], *row["images"], *codes, encoder)
+        values |= rivals(row["category"], *images, *codes, encoder)
         truth = "\n".join(f"{e['severity']} {e['type']}  {e.get('location', '')}: {e['description']}"
                           for e in row.get("human_errors", []))
         print_verdict(str(row["id"]), verdict, values)
-        cards.append({"title": str(row["id"]), "images": list(zip(("reference", "rendering"), row["images"])),
+        cards.append({"title": str(row["id"]), "images": list(zip(("reference", "rendering"), images)),
                       "verdict": verdict, "values": values,
                       "texts": {"true errors": truth, "reference code": codes[0], "code of the rendering": codes[1]}})
     report = Path(settings.out, "report.html")

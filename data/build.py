@@ -21,7 +21,7 @@ from transformers import HfArgumentParser
 
 from data import compare, edit, worlds
 from render import TASKS, Rendering, render_many
-from visual_erm import InputError
+from visual_erm import InputError, read_pairs
 
 SIZES = {1: (128, 128), 2: 512, 3: 768}                        # `size` of render.py for each level of difficulty
 CHUNK = 64                                                     # families rendered and written together
@@ -37,28 +37,6 @@ class Settings:
     out: str = field(default="runs/pairs", metadata={"help": "folder to make or to go on with"})
     variants: int = field(default=1, metadata={"help": "damaged copies of each program"})
     equal: float = field(default=0.12, metadata={"help": "share of pairs that are the same picture"})
-
-
-def read_pairs(folders):
-    """The rows of pairs.jsonl in `folders` (one, or several separated by commas), image paths made complete.
-
-    Raises InputError with file and line if a row is broken.
-    """
-    rows = []
-    for folder in map(Path, str(folders).split(",")):
-        path = folder / "pairs.jsonl"
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; make it with: python -m data.build --out {folder}")
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                row = json.loads(line)
-                row["gt_img_path"], row["pred_img_path"] = (str(folder / row[k])
-                                                            for k in ("gt_img_path", "pred_img_path"))
-                row["family"] = f"{folder}/{row['id'].rpartition('-')[0]}"
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}:{number}: not a pair ({error!r})")
-            rows.append(row)
-    return rows
 
 
 def draw_images(task, n, level, seed):

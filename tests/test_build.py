@@ -11,8 +11,8 @@ from PIL import Image
 
 from conftest import ROOT, script
 from data import build
-from data.build import family, hold_out, read_pairs
-from visual_erm import CATEGORIES, InputError
+from data.build import family, hold_out
+from visual_erm import CATEGORIES, InputError, read_pairs
 
 FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code", "source"}
 

@@ -39,7 +39,7 @@ def item(code=RED):
 ])
 def test_rounds_go_on_until_the_oracle_finds_nothing(answers, rounds, rewards):
     policy = Scripted(answers)
-    (history,) = r.refine([item()], policy, r.by_oracle, rounds, 1.0, (128, 128))
+    (history,) = r.refine([item()], policy, r.by_oracle, rounds, 1.0)
     assert [x.reward for x in history] == pytest.approx(rewards)
     for question, before in zip(policy.asked[1:], history):
         assert before.code in question[0] and before.feedback in question[0]             # word for word
@@ -50,7 +50,7 @@ def test_rounds_go_on_until_the_oracle_finds_nothing(answers, rounds, rewards):
 
 def test_each_picture_stops_for_itself():
     policy = Scripted([RED], [RED, GREEN], [BLUE, BLUE, BLUE])
-    first, second, third = r.refine([item(RED), item(GREEN), item(RED)], policy, r.by_oracle, 2, 1.0, (128, 128))
+    first, second, third = r.refine([item(RED), item(GREEN), item(RED)], policy, r.by_oracle, 2, 1.0)
     assert [len(history) for history in (first, second, third)] == [1, 2, 3]
     assert [len(questions) for questions in policy.asked] == [3, 2, 1]
 
@@ -83,7 +83,7 @@ def test_which_round_is_the_answer(rewards, best, last):
 
 def test_measure_takes_the_best_so_far():
     thing = item(RED)
-    histories = r.refine([thing], Scripted([BLUE, RED, GREEN]), r.by_oracle, 2, 2.0, (128, 128))     # never satisfied
+    histories = r.refine([thing], Scripted([BLUE, RED, GREEN]), r.by_oracle, 2, 2.0)     # never satisfied
     best, last = (r.measure([thing], histories, 2, keep) for keep in ("best", "last"))
     assert best[0] == last[0] and best[1] == last[1] == best[2] == (100.0, 100.0) and last[2][0] < 100
 
@@ -91,12 +91,12 @@ def test_measure_takes_the_best_so_far():
 def test_best_of_n_is_the_judges_favourite_of_each_prefix():
     judge = SimpleNamespace(judge=lambda pairs: [Verdict("svg", r.compare(item()["scene"], render("svg", BLUE).scene))
                                                  if pairs[0][2].getpixel((64, 64)) != (255, 0, 0) else Verdict("svg")])
-    (history,) = r.best_of([item()], Scripted([BLUE, RED, BLUE]), judge, 3, (128, 128), 1.0)
+    (history,) = r.best_of([item()], Scripted([BLUE, RED, BLUE]), judge, 3, 1.0)
     assert [x.code for x in history] == [BLUE, RED, RED]
 
 
 def test_film_strip_shows_every_round():
-    history = r.refine([item()], Scripted(["<svg", BLUE, RED]), r.by_oracle, 2, 1.0, (128, 128))[0]
+    history = r.refine([item()], Scripted(["<svg", BLUE, RED]), r.by_oracle, 2, 1.0)[0]
     strip = r.film_strip(item()["image"], history)
     assert strip.width == 4 * 268 + 12 and strip.height > 300
     red, blue = (255, 0, 0), (0, 0, 255)
@@ -120,7 +120,7 @@ def test_one_picture_leaves_code_strip_and_report(monkeypatch, tmp_path, capsys)
 
 def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_path, capsys):
     arguments = ["--eval", str(pairs_folder), "--limit", "3", "--rounds", "1", "--seeds", "1", "--out", str(tmp_path)]
-    items = r.load_items(pairs_folder, 3)
+    items = r.load_items(pairs_folder, 3, PRESETS["tiny"])
     wrong = ["<table><tr><td>x</td></tr></table>" if i["task"] == "table" else BLUE for i in items]
     fakes(monkeypatch, [[w, w, w, i["code"]] for w, i in zip(wrong, items)])   # none: wrong twice; oracle: then right
     assert r.main([*arguments, "--feedback", "none,oracle"]) == 0
@@ -136,7 +136,7 @@ def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_p
 @pytest.mark.parametrize("arguments, words", [
     ([], "Give one picture, or --eval FOLDER"), (["x.png", "--task", "svg"], "no picture x.png"),
     (["x.png"], "--task says what"), (["x.png", "--task", "svg", "--keep", "first"], "--keep is best or last"),
-    (["--eval", "nowhere"], "no file nowhere"), (["x.png", "--eval", "y"], "Give one picture, or"),
+    (["--eval", "nowhere"], "pairs.jsonl does not exist"), (["x.png", "--eval", "y"], "Give one picture, or"),
 ])
 def test_mistakes_get_a_sentence(arguments, words, tmp_path, capsys):
     assert r.main([*arguments, "--out", str(tmp_path)]) == 2

@@ -14,9 +14,8 @@ from PIL import Image
 import train_sft
 from conftest import ROOT, script
 from data.batches import STOP, judging, reading, revising, training_batch, verdict_of
-from data.build import read_pairs
 from data.muon import MuonAdamW
-from visual_erm import InputError, Verdict, code_messages, judge_messages, load_model
+from visual_erm import InputError, Verdict, code_messages, judge_messages, load_model, read_pairs
 
 SMALL = ["--steps", 6, "--batch", 4, "--micro", 2, "--save_every", 3, "--log_every", 1, "--eval_pairs", 4]
 
@@ -167,6 +166,16 @@ def test_full_fine_tuning_writes_a_complete_model(pairs_folder, untrained, tmp_p
     assert "always no error" in done.stdout
     model, _ = load_model(str(tmp_path / "checkpoint"))
     assert sum(p.numel() for p in model.parameters()) > 1e6
+
+
+def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, untrained, tmp_path):
+    done = script("train_sft.py", "--data", pairs_folder, "--model", untrained, "--out", tmp_path, "--quantize", "--rank",
+                  4, "--steps", 2, "--batch", 2, "--micro", 2, "--log_every", 1, "--save_every", 9, "--eval_pairs", 2)
+    assert done.returncode == 0, done.stderr
+    assert all(float(loss) > 0 for _, loss in rows(tmp_path)) and len(rows(tmp_path)) == 2
+    model, _ = load_model(str(tmp_path / "checkpoint"), quantize=True)
+    layer = model.get_submodule("base_model.model.model.language_model.layers.0.mlp.up_proj")
+    assert type(layer.base_layer).__name__ == "Linear4bit" and layer.lora_B["default"].weight.abs().max() > 0
 
 
 @pytest.mark.parametrize("arguments, words", [

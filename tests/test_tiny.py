@@ -5,9 +5,8 @@ import pytest
 
 from conftest import ROOT
 from data.batches import reading
-from data.build import read_pairs
 from data.tiny.__main__ import schedule, write_log
-from visual_erm import CATEGORIES, code_prompt, generate, judge_prompt, load_model, load_processor
+from visual_erm import CATEGORIES, code_prompt, generate, judge_prompt, load_model, load_processor, read_pairs
 
 
 @pytest.mark.parametrize("text, tokens", [

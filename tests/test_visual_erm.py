@@ -559,7 +559,7 @@ BAD = {  # name: (arguments, words of the sentence); {tmp} and {url} are filled 
     "server down": ("{tmp}/a.png {tmp}/a.png --task chart --judge http://127.0.0.1:9/v1", "No server answers"),
     "not such a server": ("{tmp}/a.png {tmp}/a.png --task chart --judge {url}/elsewhere", "no OpenAI-compatible"),
     "nonsense": ("{tmp}/a.png {tmp}/a.png --task chart --judge {url}", "nothing that is a verdict"),
-    "no examples": ("--examples {tmp}", "no file"),
+    "no examples": ("--examples {tmp}", "does not exist"),
     "broken examples": ("--examples {tmp}/broken", "pairs.jsonl:2"),
 }
 

@@ -30,12 +30,12 @@ from transformers import (HfArgumentParser, PreTrainedTokenizerFast, Qwen2VLImag
 
 from data import worlds
 from data.batches import STOP, reading, revising, training_batch, verdict_of
-from data.build import SIZES, hold_out, read_pairs
+from data.build import SIZES, hold_out
 from data.compare import fidelity
 from data.muon import MuonAdamW
 from render import extract_code, render_many
 from visual_erm import (CATEGORIES, InputError, Qwen3VLProcessor, choose_device, code_prompt, generate, judge_prompt,
-                        load_model, revise_prompt)
+                        load_model, read_pairs, revise_prompt)
 
 HELD = 600                                     # pairs (of some 100 programs) that are only read, to count exact copies
 IMAGE, PATCH, WIDTH, HEAD = 128, 16, 128, 32

@@ -1,0 +1,114 @@
+"""The paper's main finding at tiny scale: the same policy trained with different rewards, three seeds for each task.
+
+    python tests/compare_rewards.py                                  # hours on 2 cores; goes on where it was stopped
+    python tests/compare_rewards.py --table data/tiny/rl.csv         # only print the table of the shipped runs
+
+Each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone. OUT/rl.csv gets the
+held-out rows of all logs. The table has, for each reward, the fidelity on the held-out pictures at the last step: mean
+and half the range over the seeds; the base is step 0. Nothing is chosen: neither seeds nor steps.
+"""
+import csv
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from transformers import HfArgumentParser
+
+ROOT = Path(__file__).resolve().parent.parent
+COLUMNS = ("task", "reward", "seed", "step", "fidelity", "executes", "proxy")
+
+
+@dataclass
+class Settings:
+    tasks: str = field(default="chart,table,svg", metadata={"help": "one run for each"})
+    rewards: str = field(default="text,vision,verm,oracle", metadata={"help": "rewards of train_rl.py"})
+    seeds: int = field(default=3, metadata={"help": "0, 1, ..."})
+    steps: int = field(default=60, metadata={"help": "of each run"})
+    jobs: int = field(default=2, metadata={"help": "runs at the same time, one thread each"})
+    options: str = field(default="", metadata={"help": "further flags for train_rl.py, in quotes"})
+    out: str = field(default="runs/rewards", metadata={"help": "folder with a run folder for each"})
+    table: str = field(default="", metadata={"help": "run nothing; print the table of this CSV"})
+
+
+def train(task, reward, seed, settings):
+    """One run, unless it is finished; one that was cut short goes on."""
+    out = Path(settings.out, f"{task}-{reward}-{seed}")
+    if not (out / "checkpoint").is_dir():
+        command = [sys.executable, str(ROOT / "train_rl.py"), "--task", task, "--reward", reward, "--seed", str(seed),
+                   "--steps", str(settings.steps), "--out", str(out), *settings.options.split(), "--resume"]
+        print(" ".join(["python train_rl.py", *command[2:-1]]), flush=True)
+        out.mkdir(parents=True, exist_ok=True)
+        with open(out / "output.txt", "w") as file:
+            done = subprocess.run(command, stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        if done.returncode:
+            print(f"{out} failed; see {out / 'output.txt'}", flush=True)
+    log = out / "log.csv"
+    rows = [row for row in csv.DictReader(open(log)) if row["fidelity"]] if log.exists() else []
+    return [{"task": task, "reward": reward, "seed": seed} | {key: row[key] for key in COLUMNS[3:]} for row in rows]
+
+
+def spread(values):
+    """"81.2 ± 0.7": mean and half the range."""
+    return f"{sum(values) / len(values):.1f} ± {(max(values) - min(values)) / 2:.1f}" if values else "-"
+
+
+def table(rows):
+    """Fidelity at the last step by reward and task as Markdown, with the execution rate and the share of oracle's gain.
+
+    >>> row = lambda reward, step, fidelity: dict(task="svg", reward=reward, seed=0, step=step, fidelity=fidelity,
+    ...                                           executes=90, proxy=1)
+    >>> print(table([row("verm", 0, 60), row("verm", 9, 66), row("oracle", 0, 60), row("oracle", 9, 70)]))
+    | reward | svg | average | gain | of oracle's gain | executes |
+    | --- | --- | --- | --- | --- | --- |
+    | base | 60.0 ± 0.0 | 60.0 | | | 90.0 |
+    | verm | 66.0 ± 0.0 | 66.0 | +6.0 | 60 % | 90.0 |
+    | oracle | 70.0 ± 0.0 | 70.0 | +10.0 | 100 % | 90.0 |
+    """
+    tasks, rewards = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "reward"))
+    ends = {}
+    for row in rows:                                                       # the first and the last row of each run
+        run = ends.setdefault((row["task"], row["reward"], row["seed"]), [row, row])
+        run[1] = row
+
+    def at(task, reward, end, column):
+        return [float(run[end][column]) for (t, r, _), run in ends.items() if t == task and reward in (r, None)]
+
+    def mean(reward, end, column):
+        values = [v for v in (at(task, reward, end, column) for task in tasks) if v]
+        return sum(sum(v) / len(v) for v in values) / len(values)
+
+    base = mean(None, 0, "fidelity")
+    most = mean("oracle", 1, "fidelity") - base if "oracle" in rewards else None
+    lines = ["| reward | " + " | ".join([*tasks, "average", "gain", "of oracle's gain", "executes"]) + " |",
+             "| --- " * (len(tasks) + 5) + "|"]
+    for reward in (None, *rewards):
+        end = 0 if reward is None else 1
+        average = mean(reward, end, "fidelity")
+        gain = [f"{average - base:+.1f}", f"{(average - base) / most:.0%}".replace("%", " %") if most else "-"]
+        lines.append(f"| {reward or 'base'} | " + " | ".join(
+            [spread(at(task, reward, end, "fidelity")) for task in tasks] + [f"{average:.1f}"]
+            + (["", ""] if reward is None else gain) + [f"{mean(reward, end, 'executes'):.1f}"]) + " |")
+    return "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
+
+
+def main():
+    (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
+    if settings.table:
+        return print(table(list(csv.DictReader(open(settings.table)))))
+    runs = [(task, reward, seed) for seed in range(settings.seeds) for task in settings.tasks.split(",")
+            for reward in settings.rewards.split(",")]
+    with ThreadPoolExecutor(settings.jobs) as pool:
+        rows = [row for rows in pool.map(lambda run: train(*run, settings), runs) for row in rows]
+    path = Path(settings.out, "rl.csv")
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: (row["task"], row["reward"], row["seed"], int(row["step"]))))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
