@@ -113,6 +113,7 @@ class Verdict:
         | category not of this task | the error is dropped; if none is left of some: unreadable |
         | severity as text | "2", "2/3", "minor", "medium", "severe" are read; 2.4 is rounded |
         | severity under 1 or over 3 | becomes 1 or 3; missing or unreadable: 2 |
+        | the same error again | counts once: a model that writes in circles finds no more than it found |
         | counts that disagree | the list counts |
         | counts without a list | all 0: no error; otherwise unreadable, for the severities are unknown |
         """
@@ -123,7 +124,14 @@ class Verdict:
             verdict.readable = bool(stated) and not any(stated)
             verdict.notes.append("counts without a list" if counts else "no verdict found")
             return verdict
-        verdict.errors = [error for entry in found if (error := _read_error(task, entry, verdict.notes))]
+        seen = set()
+        for error in filter(None, (_read_error(task, entry, verdict.notes) for entry in found)):
+            what = error.category, error.location, error.description
+            if what in seen and any(what[1:]):
+                verdict.notes.append(f"listed again: {error.description[:40]!r}")
+                continue
+            seen.add(what)
+            verdict.errors.append(error)
         verdict.readable = bool(verdict.errors) or not found
         for category in CATEGORIES[task]:
             stated = _number(counts.get(f"{category}_count"))

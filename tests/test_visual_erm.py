@@ -83,6 +83,9 @@ def picture(color="red", size=(128, 128), at=20):
 # verdicts
 A = ("data_error", 2, "bar 'B'", "value 7, should be 5")
 ENTRY = '{"category":"data_error","severity":2,"location":"bar \'B\'","description":"value 7, should be 5"}'
+B = ("data_error", 2, "bar 'C'", "value 7, should be 5")
+OTHER = ENTRY.replace("bar 'B'", "bar 'C'")
+BARE = '{"category": "data_error", "severity": 2}'
 WHOLE = ('{"structure_error_count":0,"data_error_count":1,"text_error_count":0,"style_error_count":0,"errors":['
          + ENTRY + "]}")
 
@@ -102,7 +105,9 @@ PARSE = {  # name: (answer, errors, or None if unreadable, a word of the notes)
     "the last of two": (f'{{"errors": []}} Wait, no: {WHOLE}', [A], ""),
     "list without wrapper": (f"[{ENTRY}]", [A], ""),
     "empty list": ("```json\n[]\n```", [], ""),
-    "single errors": (f"{ENTRY}\n{ENTRY}", [A, A], ""),
+    "single errors": (f"{ENTRY}\n{OTHER}", [A, B], ""),
+    "in circles": (f"[{ENTRY}, {OTHER}, {ENTRY}, {ENTRY}]", [A, B], "listed again"),
+    "no words to tell them apart": (f'[{BARE}, {BARE}]', [("data_error", 2, "", "")] * 2, ""),
     "error not in a list": ('{"errors": ' + ENTRY + "}", [A], ""),
     "wrapped deeper": ('{"verdict": ' + WHOLE + "}", [A], ""),
     "type": (WHOLE.replace('"category"', '"type"'), [A], ""),
@@ -128,7 +133,7 @@ PARSE = {  # name: (answer, errors, or None if unreadable, a word of the notes)
     "counts only": ('{"data_error_count": 2}', None, "without a list"),
     "no list": ('{"errors": "none"}', None, "without a list"),
     "cut off": (WHOLE[:-2] + ', {"category": "text_error", "sev', [A], ""),
-    "cut off, two errors": (WHOLE[:-2] + f", {ENTRY}, {ENTRY[:30]}", [A, A], ""),
+    "cut off, two errors": (WHOLE[:-2] + f", {OTHER}, {ENTRY[:30]}", [A, B], ""),
     "cut off at once": (WHOLE[:-30], None, "no verdict"),
     "cut off after an empty list": ('{"data_error_count":0,"errors":[]', [], ""),
     "comma at the end": (WHOLE[:-2] + ",]}", [A], ""),
@@ -152,8 +157,8 @@ def test_parse_gives_back_what_to_json_wrote():
     rng = random.Random(0)
     for task in CATEGORIES:
         for n in range(6):
-            verdict = Verdict(task, [Discrepancy(rng.choice(CATEGORIES[task]), rng.randint(1, 3), 'a "b" {', "é\n}]")
-                                     for _ in range(n)])
+            verdict = Verdict(task, [Discrepancy(rng.choice(CATEGORIES[task]), rng.randint(1, 3), f'{k} a "b" {{', "é\n}]")
+                                     for k in range(n)])
             again = Verdict.parse(task, verdict.to_json())
             assert again.errors == verdict.errors and again.readable and not again.notes
             assert again.severity == sum(error.severity for error in verdict.errors)
