@@ -4,14 +4,16 @@
     r_t, f_t = judge(x, render(y_t))                     (Eq. 8: its reward and its list of discrepancies)
     y_{t+1} ~ policy(. | x, y_t, f_t)  while r_t < R     (Eq. 9: a revision, at most `--rounds` times)
 
-    python refine.py data/examples/images/chart.png --task chart         # one picture; seconds on a laptop
+    python refine.py data/examples/images/chart-000033-0.png --task chart     # one picture; seconds on a laptop
     python refine.py --eval data/bench --rounds 4                        # what feedback is worth, on many pictures
     python refine.py photo.png --task chart --model http://localhost:8000/v1 --judge internlm/Visual-ERM
 
-`--out` gets the best code, strip.png (the reference and every round, with the errors named below) and report.html; with
-`--eval` table.md, rounds.csv and rounds.png instead. Departures from the paper: (1) the best round by reward is kept,
+`--out` gets the best code, strip.png (the reference and every round, the errors named below) and report.html; `--eval`
+writes table.md, rounds.csv and rounds.png instead. Departures from the paper: (1) the best round by reward is kept,
 not the last (`--keep last` is the paper's way); (2) code that does not render is revised with the renderer's sentence;
 (3) a single picture has no batch to be normalised by: r = clip(1 - S / 20, 0, 1), and R = 1 means: no error found.
+In `--eval` feedback without a reward to trust (none, self) uses all rounds and keeps the last; tokens of a server are
+not counted.
 """
 import csv
 import sys
@@ -26,13 +28,12 @@ from transformers import HfArgumentParser
 
 from data.compare import compare, fidelity
 from render import Rendering, extract_code
-from visual_erm import (CATEGORIES, InputError, Server, Verdict, VisualERM, choose_preset, code_messages, draw_alike,
-                        fit, generate, html_report, judge_messages, load_image, load_model, read_pairs,
-                        revise_messages, severity_reward)
+from visual_erm import (CATEGORIES, InputError, Server, Verdict, VisualERM, code_messages, draw_alike, fit, generate,
+                        html_report, judge_messages, load_image, load_model, preset_for, read_pairs, revise_messages,
+                        severity_reward)
 
 SCALE = 20.0                          # severities are divided by it: one picture has no batch maximum
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
-FEEDBACK = ("none", "self", "judge", "oracle")
 
 
 @dataclass
@@ -41,7 +42,7 @@ class Settings:
     task: str = field(default="", metadata={"help": "chart, table or svg: what the picture shows"})
     eval: str = field(default="", metadata={"help": "folder with a pairs.jsonl: compare kinds of feedback on it"})
     # how
-    preset: str = field(default="tiny", metadata={"help": "row of visual_erm.PRESETS: tiny, 2b or 8b"})
+    preset: str = field(default="", metadata={"help": "row of PRESETS; default: tiny, 8b for models elsewhere"})
     model: str = field(default="", metadata={"help": "policy: folder, adapter, hub name or URL; default: the preset's"})
     judge: str = field(default="", metadata={"help": "judge: folder, adapter, hub name or URL; default: the preset's"})
     rounds: int = field(default=3, metadata={"help": "revisions at most"})
@@ -79,6 +80,8 @@ class Policy:
 
     def write(self, conversations, temperature=0.0):
         """Answers in the order of `conversations`. temperature 0 takes the likeliest token."""
+        if not conversations:
+            return []
         if self.server:
             return [answer for answer, _ in self.server.ask_all(conversations, self.row["code_tokens"], temperature)]
         answers = generate(self.model, self.processor, conversations, max_new_tokens=self.row["code_tokens"],
@@ -93,10 +96,11 @@ class Policy:
 
 
 def by_judge(judge):
-    """The judge's list, word for word."""
+    """The judge's list, as JSON; what it said if that was no verdict."""
     def critic(items, drawings):
         verdicts = judge.judge([(item["task"], item["image"], drawn.image) for item, drawn in zip(items, drawings)])
-        return [(verdict.to_json(), worth(verdict), verdict) for verdict in verdicts]
+        return [(verdict.to_json() if verdict.readable else verdict.raw or "no answer", worth(verdict), verdict)
+                for verdict in verdicts]
     return critic
 
 
@@ -166,7 +170,7 @@ def film_strip(image, history, side=256):
     """One picture: the reference, then every round, with reward and errors in words below."""
     frames = [("reference", image, "")]
     for t, r in enumerate(history):
-        words = r.feedback if r.verdict is None else "\n".join(
+        words = r.feedback if r.verdict is None or not r.verdict.readable else "\n".join(
             f"{'*' * e.severity} {e.location}: {e.description}" for e in r.verdict.errors) or "no error found"
         drawn = r.drawing.image if isinstance(r.drawing, Rendering) else Image.new("RGB", (side, side), "white")
         frames.append((f"{'draft' if t == 0 else f'round {t}'}: reward {r.reward:.2f}", drawn, words))
@@ -217,6 +221,8 @@ def load_items(folder, limit, row):
     """References of a pairs.jsonl with their scenes, which the oracle and the fidelity need; broken ones are told."""
     items, seen = [], set()
     for pair in read_pairs(folder):
+        if not pair.get("gt_code"):
+            raise InputError(f"{folder}: {pair['id']} has no gt_code, so its pictures cannot be compared exactly.")
         if pair["gt_img_path"] not in seen:
             seen.add(pair["gt_img_path"])
             items.append({"id": pair["id"], "task": pair["category"], "image": load_image(pair["gt_img_path"]),
@@ -334,8 +340,7 @@ def main(arguments=None):
             raise InputError(f"--task says what the picture shows: {', '.join(CATEGORIES)}; not {settings.task!r}.")
         if settings.keep not in ("best", "last"):
             raise InputError(f"--keep is best or last, not {settings.keep!r}.")
-        remote = settings.model.startswith("http") and settings.judge.startswith("http")
-        row = choose_preset(settings.preset, anywhere=remote)
+        row = preset_for(settings.preset, settings.model, settings.judge)
         evaluate(settings, row) if settings.eval else refine_one(rest.picture, settings, row)
     except InputError as error:
         print(error, file=sys.stderr)

@@ -864,7 +864,7 @@ def _draw_table(code, size):
 
     if not code.strip():
         raise RenderError("blank", "the table is empty")
-    markup = code if re.search(r"<\s*(table|tr|td|th)\b", code, re.I) else _markdown(code)
+    markup = code if re.search(r"<\s*(table|tr|td|th)\b", code, re.I) else markdown_to_html(code)
     try:
         tree = lxml.html.document_fromstring(markup.replace("\0", ""))
     except (lxml.etree.LxmlError, ValueError) as error:
@@ -900,7 +900,7 @@ def _draw_table(code, size):
     return image, {"task": "table", "size": list(image.size), **scene}
 
 
-def _markdown(text):
+def markdown_to_html(text):
     """Markdown pipe tables -> HTML; other lines become paragraphs."""
     rule = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
     lines, out, i = text.splitlines(), [], 0

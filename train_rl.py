@@ -4,12 +4,13 @@
 
 One step: the policy writes G programs for each of P pictures; the programs are rendered; the judge lists what differs
 (Eq. 3-5 make a reward of it); a program better than the mean of its G siblings becomes likelier, a worse one less
-likely. One base model plays all roles: with the adapter "policy" it is the policy, with all adapters off the
-reference, with the adapter "judge" the judge.
+likely. One base model plays several roles: with the adapter "policy" it is the policy, with all adapters off the
+reference, and if `--judge` is an adapter of the same base (train_sft.py makes such), with that one the judge. The
+shipped judge is a model of its own.
 
     python train_rl.py --task svg --reward verm                    # tiny models on 2 cores
     python train_rl.py --task svg --reward 0.5*verm+0.5*text       # rewards can be mixed
-    python train_rl.py --task chart --preset 8b                    # QLoRA, one GPU of 24 GB
+    python train_rl.py --task chart --preset 8b --level 2 --lr 1e-5 --micro 1 --prompts 2      # QLoRA, a GPU; untried
 
 `--out` gets config.json, log.csv, curves.png, report.html and checkpoint/ (the policy's adapter). log.csv has the
 reward that is trained on and, every `--eval_every` steps, on held-out pictures, the fidelity: an exact comparison of
@@ -23,6 +24,7 @@ import csv
 import json
 import re
 import shutil
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +185,11 @@ def sample(model, processor, prompts, run):
     return inputs, answers, mask
 
 
+def decode(processor, answers, mask):
+    """The texts of answers (B, T), up to the stop token."""
+    return [processor.tokenizer.decode(row[real.bool()], skip_special_tokens=True) for row, real in zip(answers, mask)]
+
+
 def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024):
     """log p of the answers `rows` (indices into B = P * G) given their prompts, (len(rows), T); 0 where mask is 0.
 
@@ -266,7 +273,8 @@ def load_roles(settings, row):
     if base.device.type == "cpu":
         base.set_attn_implementation("eager")            # with few patches faster in training than the fused kernel
     if row["quantize"]:
-        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=torch.cuda.is_available())
+        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=torch.cuda.is_available(),
+                                               gradient_checkpointing_kwargs={"use_reentrant": False})
     model = get_peft_model(base, LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules="all-linear"),
                            adapter_name="policy")
     judge = settings.judge or row["judge"]
@@ -284,6 +292,8 @@ def same_base(one, two):
 
 
 # ------------------------------------------------------------------------------------------------ 5. bookkeeping
+# flat_groups: groups with equal rewards, which teach nothing; clipped: share of tokens; length: tokens of an answer;
+# *_s: seconds; proxy (the reward), executes (%), fidelity and the tasks' own fidelities: on held-out pictures.
 COLUMNS = ("step", "reward", "rendered", "unreadable", "flat_groups", "length", "policy_loss", "kl", "clipped",
            "grad_norm", "sample_s", "judge_s", "update_s", "proxy", "executes", "fidelity", *CATEGORIES)
 PROXY_SCALE = 20.0                      # held-out severities are divided by a constant, or steps could not be compared
@@ -359,7 +369,8 @@ def finish(out, model, held, stages, run):
         good = [(step, drawn) for step, drawn in zip(shown, drawings) if isinstance(drawn, Rendering)]
         verdicts = ask(run.judge, [(held[i]["task"], held[i]["image"], drawn.image) for _, drawn in good])
         values = {f"fidelity at step {step}": fidelity(held[i]["scene"], drawn.scene) for step, drawn in good}
-        values |= {f"severity at step {step}": verdict.severity for (step, _), verdict in zip(good, verdicts)}
+        values |= {f"severity at step {step}": verdict.severity if verdict.readable else "unreadable"
+                   for (step, _), verdict in zip(good, verdicts)}
         cards.append({"title": f"{held[i]['task']} {i + 1}", "values": values, "verdict": (verdicts or [None])[-1],
                       "images": [("reference", held[i]["image"]),
                                  *((f"step {step}", drawn.image) for step, drawn in good)],
@@ -395,6 +406,8 @@ def main():
     if unknown := [task for task in tasks if task not in CATEGORIES]:
         raise InputError(f"--task {unknown[0]!r} is unknown; choose among {', '.join(CATEGORIES)}.")
     parse_reward(settings.reward)
+    if settings.group < 2:
+        raise InputError("--group must be at least 2: a program is compared with its siblings.")
     row = choose_preset(settings.preset)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
@@ -423,9 +436,11 @@ def main():
         tqdm.write(f"step {step} held-out: " + ", ".join(f"{name} {value:.3g}" for name, value in found.items()))
         return found
 
+    usual = signal.getsignal(signal.SIGINT)
     if not stages:
         write_row(out / "log.csv", {"step": 0} | look(0))
-    step = first
+    interrupted = []                      # Ctrl-C ends the step first, so that state and log agree; twice ends at once
+    signal.signal(signal.SIGINT, lambda *_: (interrupted.append(1), signal.signal(signal.SIGINT, usual)))
     try:
         for step in tqdm(range(first + 1, settings.steps + 1), initial=first, total=settings.steps, unit="step"):
             torch.manual_seed(1_000_003 * settings.seed + step)                # so that a resumed run samples the same
@@ -435,8 +450,8 @@ def main():
 
             # 1. Sample G programs for each of P pictures.
             inputs, answers, mask = sample(model.eval(), processor, [train[i] for i in picked], run)
-            texts = processor.tokenizer.batch_decode(answers * mask, skip_special_tokens=True)
-            codes = [extract_code(prompt["task"], answer) for prompt, answer in zip(prompts, texts)]
+            codes = [extract_code(prompt["task"], answer)
+                     for prompt, answer in zip(prompts, decode(processor, answers, mask))]
             clock.append(time.perf_counter())
 
             # 2. Render, and meanwhile let the reference (all adapters off) score the same programs.
@@ -490,10 +505,12 @@ def main():
             if step % settings.eval_every == 0 or step == settings.steps:
                 found |= look(step)
             write_row(out / "log.csv", found)
-    except KeyboardInterrupt:
-        save_state(out, model, optimiser, step - 1, stages)
-        print(f"Stopped; go on with --resume from step {step - 1}.")
-        return 130
+            if interrupted:
+                save_state(out, model, optimiser, step, stages)
+                print(f"Stopped after step {step}; go on with --resume.")
+                return 130
+    finally:
+        signal.signal(signal.SIGINT, usual)
     finish(out, model, held, stages, run)
     print(f"Wrote {out / 'checkpoint'}, {out / 'curves.png'} and {out / 'report.html'}.")
     return 0

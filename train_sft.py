@@ -8,8 +8,8 @@ The answer `a` is the verdict's JSON; the prompt (two images and the question) i
     python train_sft.py --data runs/pairs --model data/tiny/base --out runs/judge --differences
 
 It prints a line of loss every `--log_every` steps and finishes with F1h, F1s and Sc on the pairs it held out; RUN gets
-config.json, log.csv, curves.png, samples.jsonl and checkpoint/. A killed run goes on with `--resume`, to the same
-losses. Departures from the paper:
+config.json, log.csv, curves.png, held.jsonl, held.json (its scores) with the judge's answers, and checkpoint/. A killed
+run goes on with `--resume`, to the same losses. Departures from the paper:
 
 1. LoRA instead of full fine-tuning by default, so that judge, policy and reference can share one base; `--full` is
    the paper's way and writes a complete model. `--quantize` puts the base into 4 bits (QLoRA).
@@ -176,7 +176,8 @@ def main():
         raise InputError(f"{settings.data} has {len(pairs)} pairs and {len(held)} of them are held out, which leaves "
                          "less than one batch; build more or lower --eval_pairs.")
     paths = [{key: os.path.abspath(pair[key]) for key in ("gt_img_path", "pred_img_path")} for pair in held]
-    lines = [json.dumps(pair | path) + "\n" for pair, path in zip(held, paths)]
+    lines = [json.dumps(pair | path | {"id": f"{n}/{pair['id']}"}) + "\n"           # two folders may use the same ids
+             for n, (pair, path) in enumerate(zip(held, paths))]
     temporary = out / f"held.{os.getpid()}.tmp"                          # several processes write the same rows at once
     temporary.write_text("".join(lines))
     temporary.replace(out / "held.jsonl")
@@ -220,6 +221,7 @@ def main():
         return 0
 
     # 4. Save the judge and score it on the held-out pairs, beside two rules that need no model.
+    model.config.use_cache = True                                       # the trainer switched it off for its own forward
     model.to(torch.bfloat16).save_pretrained(out / "checkpoint")
     processor.save_pretrained(out / "checkpoint")
     plot(out / "log.csv", out / "curves.png")

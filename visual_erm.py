@@ -10,7 +10,8 @@ section 4), and the list itself is the feedback for a revision. Section 5 holds 
 
 Departures from the paper: (1) an unreadable verdict is counted and shown, and `verm_rewards` says what it is worth;
 (2) code that does not render is always worth less than any picture; (3) the small models in data/tiny are Qwen3-VL
-checkpoints like the big ones (same class, same prompts), so that all of this runs on a laptop.
+checkpoints like the big ones (same class, same prompts), so that all of this runs on a laptop; (4) the prompts are
+worded here, and a judge trained with others, internlm/Visual-ERM too, is asked with these.
 """
 
 import base64
@@ -41,7 +42,7 @@ from transformers import Qwen3VLProcessor as HubProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.processing_utils import ProcessorMixin
 
-from render import Rendering, extract_code, render_many
+from render import Rendering, extract_code, markdown_to_html, render_many
 
 HERE = Path(__file__).resolve().parent
 
@@ -245,7 +246,7 @@ def code_prompt(task: str) -> str:
 
 
 def revise_prompt(task: str, code: str, feedback: str) -> str:
-    """What the policy is asked in a revision (Eq. 8): image, draft and the judge's list to better code.
+    """What the policy is asked in a revision (Eq. 9): image, draft and the judge's list to better code.
 
     `feedback` is put in word for word (a verdict's JSON, or any other critique).
     """
@@ -284,9 +285,9 @@ PRESETS = {
     "tiny": dict(model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
                  code_tokens=256, verdict_tokens=512, batch=32, quantize=False, gpu=0),
     "2b": dict(model="Qwen/Qwen3-VL-2B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
-               code_tokens=2048, verdict_tokens=1024, batch=8, quantize=True, gpu=16),
+               code_tokens=2048, verdict_tokens=2048, batch=8, quantize=True, gpu=16),
     "8b": dict(model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
-               code_tokens=4096, verdict_tokens=1024, batch=4, quantize=True, gpu=24),
+               code_tokens=4096, verdict_tokens=2048, batch=4, quantize=True, gpu=24),
 }
 
 
@@ -300,6 +301,17 @@ def choose_preset(name: str, *, anywhere: bool = False) -> dict:
                          f"preset tiny or a judge behind a URL.")
     _say(f"preset {name}: " + ", ".join(f"{key}={value}" for key, value in row.items()))
     return row
+
+
+def preset_for(preset: str, *names: str) -> dict:
+    """The row of `preset` or, if that is "", of tiny if all models named are folders here, else of 8b; printed.
+
+    `names`: folders, hub names or URLs; "" stands for the preset's own model. Raises InputError as `choose_preset`.
+    """
+    named = [name for name in names if name]
+    remote = [name.startswith(("http://", "https://")) for name in named]
+    big = any(far or not Path(_find(name)).is_dir() for name, far in zip(named, remote))
+    return choose_preset(preset or ("8b" if big else "tiny"), anywhere=all(remote) and len(named) == len(names))
 
 
 class Qwen3VLProcessor(HubProcessor):
@@ -579,7 +591,8 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
 
     TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included. Insert and delete cost
     1; rename 1 if tag or spans differ, else for cells the normalised Levenshtein distance over characters and inline
-    tags. Departures: `th` counts as `td`; a span that is no number is 1; two empty tables give 1. No table gives 0.
+    tags. Departures: `th` counts as `td`; Markdown tables count; a span that is no number is 1; two empty tables give 1.
+    No table gives 0.
 
     >>> round(teds("<table><tr><td>ab<td>7</table>", "<table><tr><th>ab<td>9</table>"), 4)
     0.6667
@@ -603,6 +616,8 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
 
 def _table_tree(code: str):
     """The first table as postorder lists: leftmost leaf and label of each node, {cell's node: tokens}, n; or None."""
+    if "<table" not in code.lower():
+        code = markdown_to_html(code)
     try:
         parser = lxml.html.HTMLParser(remove_comments=True, remove_pis=True, encoding="utf-8")
         table = lxml.html.document_fromstring(code.encode("utf-8", "replace"), parser=parser).find(".//table")
@@ -782,20 +797,23 @@ def trl_reward(judge: VisualERM, scale: float | None = None):
     return visual_erm
 
 
-_judge_of = cache(VisualERM)
+@cache
+def _judge_of(judge: str, preset: str) -> VisualERM:
+    return VisualERM(judge, choose_preset(preset, anywhere=judge.startswith("http")))
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, judge="http://localhost:8000/v1",
-                  scale=50.0, **_) -> float:
+                  preset="8b", scale=50.0, **_) -> float:
     """verl's custom_reward_function: the reward of one answer, in [0, 2].
 
     `ground_truth`: path of the reference picture; the task is `extra_info["task"]`, else `data_source`. verl asks for
-    one answer at a time, so severities are divided by a fixed `scale` (published: 50), not by a batch maximum.
+    one answer at a time, so severities are divided by a fixed `scale` (published: 50), not by a batch maximum. `preset`
+    says how large pictures are. Raises InputError if the judge gives no answer.
     """
     task = (extra_info or {}).get("task", data_source)
     if task not in CATEGORIES:
         raise InputError(f"The task {task!r} is none of {', '.join(CATEGORIES)}; name it in extra_info['task'].")
-    return reward_answers(_judge_of(judge), [task], [load_image(ground_truth)], [solution_str], scale)[0]
+    return reward_answers(_judge_of(judge, preset), [task], [load_image(ground_truth)], [solution_str], scale)[0]
 
 
 # ------------------------------------------------------------------------------------------------ 7. The report
@@ -946,9 +964,7 @@ def main(arguments: list[str] | None = None) -> int:
         if rest.pictures and settings.task not in CATEGORIES:
             raise InputError(f"--task says what the pictures show: {', '.join(CATEGORIES)}; not {settings.task!r}.")
         pictures = [load_image(path) for path in rest.pictures]
-        remote = settings.judge.startswith(("http://", "https://"))
-        big = remote or settings.judge and not Path(_find(settings.judge)).is_dir()  # not a folder of this disk
-        row = choose_preset(settings.preset or ("8b" if big else "tiny"), anywhere=remote)
+        row = preset_for(settings.preset, settings.judge)
         settings.judge = settings.judge or row["judge"]
         judge, encoder = VisualERM(settings.judge, row), VisionEncoder(settings.encoder)
         if not pictures:

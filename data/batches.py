@@ -1,7 +1,7 @@
 """From pairs to training samples: what is asked, what is answered, and the tensors of a batch.
 
 A sample is (messages, answer). Three kinds come out of one pair of pictures with its label: a verdict to write
-(`judging`), a picture to read (`reading`), and a damaged program to correct (`revising`, Eq. 8).
+(`judging`), a picture to read (`reading`), and a damaged program to correct (`revising`, Eq. 9).
 """
 import torch
 from PIL import Image

@@ -1,4 +1,4 @@
-"""Make pairs of pictures with exact labels: draw or read programs, damage them, render both, measure the difference.
+"""Make pairs of pictures with exact labels: draw programs, damage them, render both, measure the difference.
 
     python -m data.build --task chart,table,svg --n 600 --level 1 --seed 0 --out runs/pairs
 

@@ -1,7 +1,7 @@
 """The paper's main finding at tiny scale: the same policy trained with different rewards, three seeds for each task.
 
     python tests/compare_rewards.py                                  # hours on 2 cores; goes on where it was stopped
-    python tests/compare_rewards.py --table data/tiny/rl.csv         # only print the table of the shipped runs
+    python tests/compare_rewards.py --table runs/rewards/rl.csv      # only print the table of finished runs
 
 Each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone. OUT/rl.csv gets the
 held-out rows of all logs. The table has, for each reward, the fidelity on the held-out pictures at the last step: mean

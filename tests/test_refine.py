@@ -1,5 +1,6 @@
 """refine.py: the loop of Eq. 7-9 with a scripted policy, what is kept, one picture, and the comparison on many."""
 import csv
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -147,3 +148,24 @@ def test_unknown_feedback_is_a_sentence(monkeypatch, pairs_folder, tmp_path, cap
     fakes(monkeypatch, [])
     assert r.main(["--eval", str(pairs_folder), "--feedback", "gossip", "--out", str(tmp_path)]) == 2
     assert "'gossip' is unknown" in capsys.readouterr().err
+
+
+def test_an_unreadable_verdict_is_not_handed_on_as_no_error():
+    class Mumbling:
+        def judge(self, pairs):
+            return [Verdict.parse(task, answer) for (task, *_), answer in zip(pairs, ("It looks odd.", ""))]
+
+    drawn = render("svg", BLUE)
+    said = r.by_judge(Mumbling())([item(), item()], [drawn, drawn])
+    assert [(feedback, reward) for feedback, reward, _ in said] == [("It looks odd.", 0.0), ("no answer", 0.0)]
+    strip = r.film_strip(drawn.image, [r.Round(BLUE, drawn, *said[0])])
+    silent = r.film_strip(drawn.image, [r.Round(BLUE, drawn, "no error found", 0.0)])
+    assert strip.tobytes() != silent.tobytes()
+
+
+def test_pairs_without_code_get_a_sentence(tmp_path, capsys):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / "pairs.jsonl").write_text(json.dumps({"id": "1", "category": "svg", "gt_img_path": "a.png",
+                                                      "pred_img_path": "a.png"}))
+    assert r.main(["--eval", str(tmp_path), "--out", str(tmp_path)]) == 2
+    assert "has no gt_code" in capsys.readouterr().err

@@ -12,12 +12,13 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+import compare_rewards
 import train_rl
 import visual_erm
 from conftest import ROOT, script
 from data.build import draw_images
-from render import RenderError, Rendering
-from train_rl import advantages, grpo_loss, log_probs, sample, score
+from render import RenderError, Rendering, render
+from train_rl import advantages, decode, grpo_loss, log_probs, sample, score
 from visual_erm import PRESETS, Discrepancy, InputError, Verdict, VisualERM, load_model
 
 ROW = PRESETS["tiny"] | {"code_tokens": 24}
@@ -60,9 +61,28 @@ def compute(policy, batch, rows, temperature=1.0, **options):
     return log_probs(policy[0], *batch, torch.tensor(rows), 3, temperature, **options)
 
 
+def test_what_follows_the_stop_token_is_not_read(policy, batch):
+    processor, (_, answers, mask) = policy[1], batch
+    dirty = torch.where(mask.bool(), answers, processor.tokenizer.convert_tokens_to_ids("1"))
+    assert decode(processor, dirty, mask) == decode(processor, answers, mask)
+    assert decode(processor, dirty, mask)[0] != processor.tokenizer.decode(dirty[0], skip_special_tokens=True)
+
+
+def test_training_sees_the_probabilities_that_sampling_used(policy, batch):
+    """Cached, left-padded generation and the training forward are two ways to the same numbers."""
+    (model, processor), (inputs, _, _) = policy, batch
+    with torch.inference_mode():
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=12, min_new_tokens=12, output_logits=True,
+                             return_dict_in_generate=True, suppress_tokens=[model.config.image_token_id])
+    answers = out.sequences[:, inputs["input_ids"].shape[1]:]
+    sampled = torch.stack(out.logits, 1).float().log_softmax(-1).gather(-1, answers[..., None])[..., 0]        # (P, T)
+    trained = log_probs(model, inputs, answers, torch.ones_like(answers), torch.arange(len(answers)), 1, 1.0)
+    assert torch.allclose(sampled, trained, atol=1e-4)
+
+
 # ------------------------------------------------------------------------------------------------------- arithmetic
 def test_worked_advantages():
-    assert doctest.testmod(train_rl).failed == 0
+    assert [doctest.testmod(module).failed for module in (train_rl, compare_rewards)] == [0, 0]
 
 
 @pytest.mark.parametrize("rewards, group, divide, expected", [
@@ -323,7 +343,7 @@ def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, untrained, tmp_path, 
     while len(rows(tmp_path) if (tmp_path / "log.csv").exists() else []) < 4 and running.poll() is None:
         time.sleep(0.02)                                                                 # step 3 is written, not saved
     os.killpg(running.pid, kill)
-    running.wait()
+    assert (running.wait() == 130 and "go on with --resume" in running.stdout.read()) or kill == signal.SIGKILL
     done = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert rows(tmp_path) == rows(unbroken)
@@ -331,7 +351,7 @@ def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, untrained, tmp_path, 
 
 @pytest.mark.parametrize("arguments, words", [
     (["--task", "charts"], "--task 'charts' is unknown"), (["--reward", "dino"], "is no sum of rewards"),
-    (["--preset", "3b"], "no preset '3b'"), (["--model", "nowhere/at/all"], "no folder"),
+    (["--group", "1"], "--group must be at least 2"), (["--preset", "3b"], "no preset '3b'"), (["--model", "nowhere/at/all"], "no folder"),
 ])
 def test_mistakes_get_a_sentence(monkeypatch, tmp_path, arguments, words):
     monkeypatch.setattr(sys, "argv", ["train_rl.py", "--out", str(tmp_path), *arguments])
@@ -368,13 +388,16 @@ def test_trl_trains_with_the_reward(untrained, tmp_path):
     trainer.train()
     rewards = [row["rewards/visual_erm/mean"] for row in trainer.state.log_history if "rewards/visual_erm/mean" in row]
     assert rewards == [0.0, 0.0]                                          # 8 tokens of an untrained model draw nothing
+    answers = [[{"role": "assistant", "content": p["code"]}] for p in pictures[:2]]
+    paid = trl_reward(Judge2(), scale=6)(completions=answers, task=["svg"] * 2, image=[pictures[0]["image"]] * 2)
+    assert paid == [2.0, 1.5]
 
 
 class Judge2(VisualERM):
     """Finds nothing in a picture that equals its reference, else one severe error."""
 
-    def __init__(self, *_):
-        self.row = PRESETS["tiny"]
+    def __init__(self, preset="tiny"):
+        self.row = PRESETS[preset]
 
     def judge(self, pairs):
         return [Verdict(t, [] if a.tobytes() == b.tobytes() else [Discrepancy("shape_error", 3, "", "")])
@@ -382,9 +405,9 @@ class Judge2(VisualERM):
 
 
 def test_verl_calls_the_reward(monkeypatch, tmp_path):
-    monkeypatch.setattr(visual_erm, "_judge_of", Judge2)
+    monkeypatch.setattr(visual_erm, "_judge_of", lambda judge, preset: Judge2(preset))
     right, wrong = draw_images("svg", 2, 1, 0)
-    right["image"].save(tmp_path / "x.png")
+    render("svg", right["code"], size=(256, 256)).image.save(tmp_path / "x.png")      # drawn as large as the reference
     for answer, expected in ((right["code"], 2.0), (f"```svg\n{wrong['code']}\n```", 1.94), ("<svg", 0.0)):
         # the keywords verl's reward managers use
         assert visual_erm.compute_score(data_source="svg", solution_str=answer, ground_truth=str(tmp_path / "x.png"),

@@ -124,8 +124,12 @@ def rows(out):
     return [(row["step"], row["loss"]) for row in csv.DictReader(open(out / "log.csv")) if row["loss"]]
 
 
-def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, untrained, tmp_path):
-    command = ["train_sft.py", "--data", pairs_folder, "--model", untrained, "--rank", 4, *SMALL, "--out"]
+@pytest.mark.parametrize("how, weights", [
+    (["--rank", 4], "adapter_model.safetensors"),
+    (["--full", "--optim", "muon", "--differences"], "model.safetensors"),                     # how data/tiny/judge was made
+], ids=["lora", "full"])
+def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, untrained, tmp_path, how, weights):
+    command = ["train_sft.py", "--data", pairs_folder, "--model", untrained, *how, *SMALL, "--out"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     done = script(*command, whole)
     assert done.returncode == 0, done.stderr
@@ -138,9 +142,12 @@ def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, untrained, tmp_pa
     done = script(*command, broken, "--resume")
     assert done.returncode == 0, done.stderr
     assert rows(broken) == rows(whole) and len(rows(whole)) == 6
-    for name in ("config.json", "log.csv", "curves.png", "held.json", "checkpoint/adapter_model.safetensors"):
+    for name in ("config.json", "log.csv", "curves.png", "held.json", f"checkpoint/{weights}"):
         assert (whole / name).is_file(), name
-    assert json.loads((whole / "config.json").read_text())["rank"] == 4
+    assert json.loads((whole / "config.json").read_text())["full"] == ("--full" in how)
+    assert "always no error" in done.stdout
+    model, _ = load_model(str(whole / "checkpoint"))
+    assert sum(p.numel() for p in model.parameters()) > 1e6 and model.config.use_cache
     assert "peak_gb" in (whole / "log.csv").read_text().splitlines()[0]
 
 
@@ -157,15 +164,6 @@ def test_resume_takes_the_last_whole_state(tmp_path, states, chosen):
             (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(text)
     found = train_sft.last_state(tmp_path)
     assert (found and found.rpartition("/")[2]) == chosen
-
-
-def test_full_fine_tuning_writes_a_complete_model(pairs_folder, untrained, tmp_path):
-    done = script("train_sft.py", "--data", pairs_folder, "--model", untrained, "--out", tmp_path, "--full", "--optim",
-                  "muon", "--steps", 1, "--batch", 2, "--micro", 2, "--save_every", 9, "--eval_pairs", 2)
-    assert done.returncode == 0, done.stderr
-    assert "always no error" in done.stdout
-    model, _ = load_model(str(tmp_path / "checkpoint"))
-    assert sum(p.numel() for p in model.parameters()) > 1e6
 
 
 def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, untrained, tmp_path):

@@ -302,6 +302,8 @@ T = "<table><tr><td>{}</td><td>b</td></tr></table>"
     (T.format("a"), T.format("a").replace("<td>b", '<td rowspan="99999999999999999999">b'), 1 - 1 / 3),
     (T.format("a"), "<table></table>", 0),
     ("<table></table>", "<table></table>", 1),
+    (T.format("a"), "|a|b|\n|-|-|", 1),                                                      # Markdown
+    ("|a|b|\n|-|-|\n|1|2|", "|a|b|\n|-|-|\n|1|3|", 1 - 1 / 6),
     (T.format("a"), "no table", 0),
     (T.format("a"), "", 0),
     (T.format("a"), '<?xml version="1.0" encoding="latin-1"?>' + T.format("a"), 1),
@@ -415,6 +417,20 @@ def test_presets():
         with pytest.raises(InputError, match="needs a GPU"):
             v.choose_preset("8b")
     assert v.choose_preset("8b", anywhere=True)["quantize"]
+
+
+@pytest.mark.parametrize("preset, names, expected", [
+    ("", [""], "tiny"), ("", ["data/tiny/judge", ""], "tiny"), ("", ["http://x/v1"], "8b"), ("2b", ["http://x/v1"], "2b"),
+    ("", ["http://x/v1", "http://y/v1"], "8b"), ("tiny", ["http://x/v1", "data/tiny/judge"], "tiny"),
+    ("", ["http://x/v1", "Qwen/Qwen3-VL-8B-Instruct"], None), ("", ["http://x/v1", ""], None),         # they need a GPU
+])
+def test_the_preset_follows_from_where_the_models_are(preset, names, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if expected:
+        assert v.preset_for(preset, *names) is v.PRESETS[expected]
+    else:
+        with pytest.raises(InputError, match="needs a GPU"):
+            v.preset_for(preset, *names)
 
 
 @pytest.mark.parametrize("task", CATEGORIES)
