@@ -125,6 +125,8 @@ class Verdict:
             verdict.readable = bool(stated) and not any(stated)
             verdict.notes.append("counts without a list" if counts else "no verdict found")
             return verdict
+        if found and not counts and '"errors"' in verdict.raw:
+            verdict.notes.append("cut off or broken: only complete errors were read")
         seen = set()
         for error in filter(None, (_read_error(task, entry, verdict.notes) for entry in found)):
             what = error.category, error.location, error.description
