@@ -801,7 +801,7 @@ def trl_reward(judge: VisualERM, scale: float | None = None):
 
 @cache
 def _judge_of(judge: str, preset: str) -> VisualERM:
-    return VisualERM(judge, choose_preset(preset, anywhere=judge.startswith("http")))
+    return VisualERM(judge, preset_for(preset, judge))
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, judge="http://localhost:8000/v1",
