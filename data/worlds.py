@@ -16,7 +16,6 @@ plot or table come from one theme. Level 3 has more of everything at once. All d
     >>> print(draw("svg", 1, random.Random(1)))                                            # doctest: +SKIP
 """
 import math
-import random
 import re
 import textwrap
 from functools import partial
