@@ -28,11 +28,10 @@ from transformers import HfArgumentParser
 
 from data.compare import compare, fidelity
 from render import Rendering, extract_code
-from visual_erm import (CATEGORIES, InputError, Server, Verdict, VisualERM, code_messages, draw_alike, fit, generate,
-                        html_report, judge_messages, load_image, load_model, preset_for, read_pairs, revise_messages,
-                        severity_reward)
+from visual_erm import (CATEGORIES, SCALE, InputError, Server, Verdict, VisualERM, code_messages, draw_alike, fit,
+                        generate, html_report, judge_messages, load_image, load_model, preset_for, read_pairs,
+                        revise_messages, severity_reward)
 
-SCALE = 20.0                          # severities are divided by it: one picture has no batch maximum
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
 
 

@@ -41,7 +41,7 @@ from transformers import HfArgumentParser
 from data.build import SIZES, draw_images
 from data.compare import fidelity
 from render import Rendering, extract_code, render_many
-from visual_erm import (CATEGORIES, InputError, VisualERM, VisionEncoder, choose_preset, code_messages, fit,
+from visual_erm import (CATEGORIES, SCALE, InputError, VisualERM, VisionEncoder, choose_preset, code_messages, fit,
                         generate, html_report, load_model, ssim, teds, text_similarity, verm_rewards)
 
 
@@ -296,7 +296,6 @@ def same_base(one, two):
 # *_s: seconds; proxy (the reward), executes (%), fidelity and the tasks' own fidelities: on held-out pictures.
 COLUMNS = ("step", "reward", "rendered", "unreadable", "flat_groups", "length", "policy_loss", "kl", "clipped",
            "grad_norm", "sample_s", "judge_s", "update_s", "proxy", "executes", "fidelity", *CATEGORIES)
-PROXY_SCALE = 20.0                      # held-out severities are divided by a constant, or steps could not be compared
 
 
 class Run:
@@ -313,7 +312,7 @@ def evaluate(model, processor, held, run):
                        max_new_tokens=run.row["code_tokens"], batch_size=run.row["batch"])
     codes = [extract_code(p["task"], answer) for p, answer in zip(held, answers)]
     drawings = render_many([(p["task"], code) for p, code in zip(held, codes)], size=SIZES[run.settings.level])
-    rewards = score(held, codes, drawings, run, PROXY_SCALE)
+    rewards = score(held, codes, drawings, run, SCALE)     # a constant, or steps could not be compared
     points = [fidelity(p["scene"], drawn.scene) for p, drawn in zip(held, drawings)]
     found = {"proxy": sum(rewards) / len(held), "fidelity": sum(points) / len(held),
              "executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(held)}

@@ -40,7 +40,7 @@ from data import bench
 from data.batches import judging, reading, training_batch
 from data.build import hold_out
 from data.muon import MuonAdamW
-from visual_erm import InputError, VisualERM, choose_preset, load_model, read_pairs
+from visual_erm import InputError, VisualERM, choose_preset, has_bfloat16, load_model, read_pairs
 
 
 COLUMNS = ("step", "loss", "lr", "samples_per_s", "peak_gb", "f1h", "f1s", "sc")
@@ -210,7 +210,8 @@ def main():
         args=SFTConfig(
             output_dir=str(out / "state"), max_steps=settings.steps, per_device_train_batch_size=settings.micro,
             gradient_accumulation_steps=settings.batch // settings.micro // ranks, learning_rate=settings.lr,
-            lr_scheduler_type="cosine", warmup_steps=min(100, settings.steps // 10), max_grad_norm=1.0, bf16=True,
+            lr_scheduler_type="cosine", warmup_steps=min(100, settings.steps // 10), max_grad_norm=1.0,
+            bf16=has_bfloat16(model.device),
             gradient_checkpointing=cuda, logging_steps=settings.log_every, save_steps=settings.save_every,
             save_total_limit=1, report_to=[], seed=settings.seed, max_length=None, remove_unused_columns=False,
             dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda,
@@ -221,7 +222,7 @@ def main():
         return 0
 
     # 4. Save the judge and score it on the held-out pairs, beside two rules that need no model.
-    model.config.use_cache = True                                       # the trainer switched it off for its own forward
+    model.config.use_cache = True                                      # the trainer switched it off for its own forward
     model.to(torch.bfloat16).save_pretrained(out / "checkpoint")
     processor.save_pretrained(out / "checkpoint")
     plot(out / "log.csv", out / "curves.png")

@@ -390,11 +390,18 @@ def choose_device(device=None, dtype=None) -> tuple[torch.device, torch.dtype]:
     if device.type == "cuda" and gpu != "cuda":
         raise InputError(f"The device {device} was asked for, but PyTorch finds no CUDA GPU here; leave it out.")
     if dtype is None:
-        bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        bf16 = device.type == "cuda" and has_bfloat16(device)
         dtype = torch.bfloat16 if bf16 else torch.float16 if device.type == "cuda" else torch.float32
         why += " with bfloat16" if bf16 else ", too old for bfloat16" if device.type == "cuda" else ", so exact numbers"
     _say(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
     return device, dtype
+
+
+def has_bfloat16(device) -> bool:
+    """Whether `device` computes in bfloat16. Most CPUs only emulate it: a training step then takes 18 times as long."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
 @cache
@@ -542,12 +549,13 @@ class VisualERM:
 # ------------------------------------------------------------------------------------------------ 4. Reward, Eq. 3-5
 
 EPS = 1e-6
+SCALE = 50.0                      # severities are divided by it where no batch has a maximum; the published code's
 
 
 def severity_reward(severities: list[float], scale: float | None = None) -> list[float]:
     """Eq. 3-4 for one task's batch: r_verm = clip(1 - S / (max S + eps), 0, 1), 1 = no error found.
 
-    With `scale` (the published code uses 50) S is divided by it instead of by the batch's maximum.
+    With `scale` (see SCALE) S is divided by it instead of by the batch's maximum.
 
     >>> [round(r, 3) for r in severity_reward([0, 2, 4])]
     [1.0, 0.5, 0.0]
@@ -593,8 +601,8 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
 
     TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included. Insert and delete cost
     1; rename 1 if tag or spans differ, else for cells the normalised Levenshtein distance over characters and inline
-    tags. Departures: `th` counts as `td`; Markdown tables count; a span that is no number is 1; two empty tables give 1.
-    No table gives 0.
+    tags. Departures: `th` counts as `td`; Markdown tables count; a span that is no number is 1; two empty tables
+    give 1. No table gives 0.
 
     >>> round(teds("<table><tr><td>ab<td>7</table>", "<table><tr><th>ab<td>9</table>"), 4)
     0.6667
@@ -805,7 +813,7 @@ def _judge_of(judge: str, preset: str) -> VisualERM:
 
 
 def compute_score(data_source, solution_str, ground_truth, extra_info=None, *, judge="http://localhost:8000/v1",
-                  preset="8b", scale=50.0, **_) -> float:
+                  preset="8b", scale=SCALE, **_) -> float:
     """verl's custom_reward_function: the reward of one answer, in [0, 2].
 
     `ground_truth`: path of the reference picture; the task is `extra_info["task"]`, else `data_source`. verl asks for
@@ -979,7 +987,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     others = rivals(settings.task, *pictures, encoder=encoder)
-    reward = verm_rewards([verdict], scale=50)[0]  # one pair has no batch to be normalised by
+    reward = verm_rewards([verdict], SCALE)[0]  # one pair has no batch to be normalised by
     if settings.json:
         print(json.dumps({"verdict": json.loads(verdict.to_json()), "severity": verdict.severity, "reward": reward,
                           "rivals": others}))

@@ -34,8 +34,8 @@ def item(code=RED):
 
 @pytest.mark.parametrize("answers, rounds, rewards", [
     ([RED], 3, [1.0]),                                                        # right at once: nothing to revise
-    ([BLUE, RED], 3, [0.9, 1.0]),
-    ([BLUE, GREEN, BLUE, RED], 2, [0.9, 0.9, 0.9]),                        # the rounds are used up
+    ([BLUE, RED], 3, [0.96, 1.0]),
+    ([BLUE, GREEN, BLUE, RED], 2, [0.96, 0.96, 0.96]),                        # the rounds are used up
     (["<svg", RED], 3, [0.0, 1.0]),                                           # cannot be drawn, then can
 ])
 def test_rounds_go_on_until_the_oracle_finds_nothing(answers, rounds, rewards):
@@ -61,9 +61,9 @@ def test_feedback_of_each_critic():
     verdict = Verdict("svg", [Discrepancy("style_error", 3, "circle", "fill blue, should be red")])
     judge = SimpleNamespace(judge=lambda pairs: [verdict])
     policy = Scripted(['{"errors":[{"category":"shape_error","severity":2,"location":"x","description":"y"}]}'])
-    assert r.by_judge(judge)([thing], [drawn])[0][:2] == (verdict.to_json(), 0.85)
+    assert r.by_judge(judge)([thing], [drawn])[0][:2] == (verdict.to_json(), 0.94)
     assert "fill blue, should be red" in r.by_oracle([thing], [drawn])[0][0]
-    assert r.by_itself(policy)([thing], [drawn])[0][1] == 0.9 and "first image is the reference" in policy.asked[0][0]
+    assert r.by_itself(policy)([thing], [drawn])[0][1] == 0.96 and "first image is the reference" in policy.asked[0][0]
     assert r.by_itself(Scripted(["no idea"]))([thing], [drawn])[0][:2] == ("no idea", 0.0)
     assert r.by_nobody([thing], [drawn])[0][1:] == (0.0, None)
 

@@ -34,8 +34,8 @@ from data.build import SIZES, hold_out
 from data.compare import fidelity
 from data.muon import MuonAdamW
 from render import extract_code, render_many
-from visual_erm import (CATEGORIES, InputError, Qwen3VLProcessor, choose_device, code_prompt, generate, judge_prompt,
-                        load_model, read_pairs, revise_prompt)
+from visual_erm import (CATEGORIES, InputError, Qwen3VLProcessor, choose_device, code_prompt, generate, has_bfloat16,
+                        judge_prompt, load_model, read_pairs, revise_prompt)
 
 HELD = 600                                     # pairs (of some 100 programs) that are only read, to count exact copies
 IMAGE, PATCH, WIDTH, HEAD = 128, 16, 128, 32
@@ -251,7 +251,7 @@ def main():
     for step in range(first, settings.steps):
         samples = choose(rng, readings, pairs, step, settings, rank, ranks)
         inputs = training_batch(processor, samples).to(model.device)
-        with torch.autocast(model.device.type, torch.bfloat16):
+        with torch.autocast(model.device.type, torch.bfloat16, enabled=has_bfloat16(model.device)):
             loss = model.train()(**inputs).loss
         loss.backward()
         if ranks > 1:
