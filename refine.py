@@ -206,7 +206,7 @@ def refine_one(path, settings, row):
     code = out / f"answer.{SUFFIX[settings.task]}"
     code.write_text(best.code + "\n", "utf-8")
     film_strip(fit(image, row["canvas"]), history).save(out / "strip.png")
-    cards = [{"title": "draft" if t == 0 else f"round {t}", "verdict": r.verdict, "values": {"reward": r.reward},
+    cards = [{"title": "draft" if t == 0 else f"round {t}", "verdicts": {"": r.verdict}, "values": {"reward": r.reward},
               "images": [("reference", image)] + [("drawn", d.image) for d in [r.drawing] if isinstance(d, Rendering)],
               "texts": {"code": r.code, "feedback": r.feedback}} for t, r in enumerate(history)]
     (out / "report.html").write_text(html_report(f"Refining {Path(path).name}", cards,

@@ -8,17 +8,18 @@ likely. One base model plays several roles: with the adapter "policy" it is the 
 reference, and if `--judge` is an adapter of the same base (train_sft.py makes such), with that one the judge. The
 shipped judge is a model of its own.
 
-    python train_rl.py --task svg --reward verm                    # tiny models on 2 cores
+    python train_rl.py --task svg --reward verm                    # tiny models, minutes on 2 cores
     python train_rl.py --task svg --reward 0.5*verm+0.5*text       # rewards can be mixed
     python train_rl.py --task chart --preset 8b --level 2 --lr 1e-5 --micro 1 --prompts 2      # QLoRA, a GPU; untried
 
-`--out` gets config.json, log.csv, curves.png, report.html and checkpoint/ (the policy's adapter). log.csv has the
-reward that is trained on and, every `--eval_every` steps, on held-out pictures, the fidelity: an exact comparison of
-what is drawn, which no reward but `oracle` sees. The printed policy loss stays near 0 by construction (on policy all
-ratios are 1 and the advantages of a group sum to 0; only different lengths move it); what teaches is its gradient.
+It prints a line a step and what the held-out pictures gained. `--out` gets config.json, log.csv, samples.jsonl
+(programs and rewards of the last step), curves.png, report.html and checkpoint/ (the policy's adapter). log.csv has
+the reward that is trained on and, every `--eval_every` steps, on held-out pictures, the fidelity: an exact comparison
+of what is drawn, which no reward but `oracle` sees. The printed policy loss stays near 0 by construction (on policy
+all ratios are 1 and the advantages of a group sum to 0; only different lengths move it); its gradient teaches.
 
-Departures from the paper: (1) LoRA instead of all weights, (2) the loss is normalised by the answer tokens of the whole
-batch, so that neither `--micro` nor long answers change the weight of a token, (3) one process instead of 32 GPUs.
+Departures from the paper: (1) LoRA instead of all weights, (2) DAPO's token-level loss, normalised by the answer tokens
+of the whole batch: neither `--micro` nor long answers change the weight of a token, (3) one process, not 32 GPUs.
 """
 import csv
 import json
@@ -33,16 +34,18 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, get_peft_model
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from data.build import SIZES, draw_images
 from data.compare import fidelity
-from render import Rendering, extract_code, render_many
-from visual_erm import (CATEGORIES, SCALE, InputError, VisualERM, VisionEncoder, choose_preset, code_messages, fit,
-                        generate, html_report, load_model, ssim, teds, text_similarity, verm_rewards)
+from render import Rendering, SandboxMissing, extract_code, render_many
+from visual_erm import (CATEGORIES, NO_REPLY, SCALE, InputError, VisualERM, VisionEncoder, choose_preset,
+                        code_messages, fit, generate, html_report, load_model, ssim, teds, text_similarity,
+                        verm_rewards)
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Settings:
     beta: float = field(default=0.01, metadata={"help": "weight of the KL to the reference (k3 estimate)"})
     clip_low: float = field(default=0.2, metadata={"help": "ratio to the sampling policy is clipped at 1 - this"})
     clip_high: float = field(default=0.2, metadata={"help": "... and at 1 + this"})
-    divide: bool = field(default=True, metadata={"help": "divide advantages by the group's deviation; off: Dr. GRPO"})
+    divide: bool = field(default=True, metadata={"help": "divide advantages by the group's deviation; not in Dr. GRPO"})
     micro: int = field(default=32, metadata={"help": "programs in memory at once in the update"})
     # bookkeeping
     eval_every: int = field(default=10, metadata={"help": "steps between two scores on held-out pictures, and states"})
@@ -149,37 +152,58 @@ def score(prompts, codes, drawings, run, scale=None):
 
 
 def ask(judge, pairs, patience=600):
-    """Verdicts; a judge server that does not answer is asked again, for up to `patience` seconds."""
-    waited, pause = 0, 5
+    """Verdicts; what a judge server did not reply to is asked again, for up to `patience` seconds, then InputError."""
+    verdicts, left, waited, pause = {}, list(range(len(pairs))), 0, 5
     while True:
         try:
-            return judge.judge(pairs)
+            verdicts |= zip(left, judge.judge([pairs[i] for i in left]))
+            left = [i for i in left if "".join(verdicts[i].notes).startswith(NO_REPLY)]
+            if not left:
+                return [verdicts[i] for i in range(len(pairs))]
+            why = f"{len(left)} of {len(pairs)} pairs got {verdicts[left[0]].notes[0]}."
         except InputError as error:
-            if judge.client is None or waited >= patience:
+            if judge.client is None:
                 raise
-            tqdm.write(f"{error} Asking again in {pause} s.")
-            time.sleep(pause)
-            waited, pause = waited + pause, min(60, 2 * pause)
+            why = str(error)
+        if waited >= patience:
+            raise InputError(f"{why} Waited {waited} s in vain.")
+        tqdm.write(f"{why} Asking again in {pause} s.")
+        time.sleep(pause)
+        waited, pause = waited + pause, min(60, 2 * pause)
 
 
 # ---------------------------------------------------------------------------------------------- 2. sampling, log p
+def pick(inputs, rows):
+    """The prompts `rows` of model inputs of P prompts with one image each; a row may be taken several times."""
+    grids = inputs["image_grid_thw"]                                                                          # (P, 3)
+    patches = inputs["pixel_values"].split(grids.prod(1).tolist())
+    return {"input_ids": inputs["input_ids"][rows], "attention_mask": inputs["attention_mask"][rows],
+            "mm_token_type_ids": inputs["mm_token_type_ids"][rows], "image_grid_thw": grids[rows],
+            "pixel_values": torch.cat([patches[i] for i in rows.tolist()])}
+
+
 def sample(model, processor, prompts, run):
     """G programs for each prompt: (inputs, answers (B, T) of token ids, mask (B, T) of real tokens), B = P * G.
 
-    The stop token is part of an answer (mask 1), or it would never be trained; what follows it is not. The
-    placeholders of images are never sampled: in the training pass each would be taken for one more picture.
+    As many programs at once as the preset's `batch` says. The stop token is part of an answer (mask 1), or it
+    would never be trained; what follows it is not. The placeholders of images are never sampled: in the training pass
+    each would be taken for one more picture.
     """
     row, settings, tokenizer = run.row, run.settings, processor.tokenizer
     inputs = processor.apply_chat_template(
         [code_messages(prompt["task"], fit(prompt["image"], row["canvas"])) for prompt in prompts], tokenize=True,
         add_generation_prompt=True, return_dict=True, return_tensors="pt",
         processor_kwargs={"padding": True, "padding_side": "left"}).to(model.device)
-    with torch.inference_mode():
-        tokens = model.generate(**inputs, do_sample=True, temperature=settings.temperature, top_k=0, top_p=1.0,
-                                num_return_sequences=settings.group, max_new_tokens=row["code_tokens"], use_cache=True,
-                                eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-                                suppress_tokens=[model.config.image_token_id, model.config.video_token_id])
-    answers = tokens[:, inputs["input_ids"].shape[1]:].clone()                                                # (B, T)
+    pieces, start = [], inputs["input_ids"].shape[1]
+    for rows in torch.arange(len(prompts)).repeat_interleave(settings.group).split(row["batch"]):
+        with torch.inference_mode():
+            tokens = model.generate(
+                **pick(inputs, rows), do_sample=True, temperature=settings.temperature, top_k=0, top_p=1.0,
+                max_new_tokens=row["code_tokens"], use_cache=True, eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                suppress_tokens=[model.config.image_token_id, model.config.video_token_id])
+        pieces += tokens[:, start:].clone()
+    answers = pad_sequence(pieces, batch_first=True, padding_value=tokenizer.pad_token_id)                    # (B, T)
     stops = (answers == tokenizer.eos_token_id).long()
     mask = ((stops.cumsum(1) - stops) == 0).long()                                # 1 up to and with the first stop
     return inputs, answers, mask
@@ -197,17 +221,13 @@ def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024
     the logits of 32 answers of 1,000 tokens would be 20 GB for a vocabulary of 150,000.
     """
     base = model.get_base_model()
-    source = rows // group                                                       # the prompt of each answer
-    grids = inputs["image_grid_thw"]                                                     # (P, 3): one image a prompt
-    patches = inputs["pixel_values"].split(grids.prod(1).tolist())
+    prompt = pick(inputs, rows // group)                                                      # that of each answer
     answers, mask = answers[rows], mask[rows]
     used = int(mask.sum(1).max())                                                # no padding columns for short answers
-    ids = torch.cat([inputs["input_ids"][source], answers[:, :used]], 1)                           # (b, prompt + used)
-    attention = torch.cat([inputs["attention_mask"][source], mask[:, :used]], 1)
-    hidden = base.model(input_ids=ids, attention_mask=attention, image_grid_thw=grids[source],
-                        pixel_values=torch.cat([patches[i] for i in source.tolist()]),
-                        mm_token_type_ids=(ids == base.config.image_token_id).long(),
-                        use_cache=False).last_hidden_state
+    prompt |= {"input_ids": torch.cat([prompt["input_ids"], answers[:, :used]], 1),                # (b, prompt + used)
+               "attention_mask": torch.cat([prompt["attention_mask"], mask[:, :used]], 1),
+               "mm_token_type_ids": F.pad(prompt["mm_token_type_ids"], (0, used))}                     # 1: image token
+    hidden = base.model(**prompt, use_cache=False).last_hidden_state
     hidden = hidden[:, -used - 1:-1]                                            # token t is predicted from state t - 1
     real = mask[:, :used].bool()
 
@@ -216,9 +236,7 @@ def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024
 
     pieces = [checkpoint(token_log_probs, states, targets, use_reentrant=False) for states, targets
               in zip(hidden[real].split(chunk), answers[:, :used][real].split(chunk))]
-    out = torch.zeros(answers.shape, device=ids.device)
-    out[:, :used] = torch.zeros(real.shape, device=ids.device).masked_scatter(real, torch.cat(pieces))
-    return out                                                                                              # (b, T)
+    return torch.zeros(answers.shape, device=hidden.device).masked_scatter(mask.bool(), torch.cat(pieces))      # (b, T)
 
 
 # ------------------------------------------------------------------------------------------- 3. advantage and loss
@@ -266,15 +284,15 @@ class AdapterJudge(VisualERM):
 def load_roles(settings, row):
     """(model with the adapter "policy", processor, judge): one copy of the base's weights for all roles.
 
-    A judge with weights of its own (a full checkpoint, or another base's adapter) or behind a URL stays apart.
+    A judge with weights of its own (a full checkpoint, or another base's adapter) or behind a URL stays apart: two 8B
+    models in 4 bits need some 15 GB before the first activation, which is too much for a 24 GB GPU.
     """
     name = settings.model or row["model"]
     base, processor = load_model(name, quantize=row["quantize"], max_pixels=row["max_pixels"])
     if base.device.type == "cpu":
         base.set_attn_implementation("eager")            # with few patches faster in training than the fused kernel
-    if row["quantize"]:
-        base = prepare_model_for_kbit_training(base, use_gradient_checkpointing=torch.cuda.is_available(),
-                                               gradient_checkpointing_kwargs={"use_reentrant": False})
+    elif row["quantize"]:
+        base.gradient_checkpointing_enable({"use_reentrant": False})
     model = get_peft_model(base, LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules="all-linear"),
                            adapter_name="policy")
     judge = settings.judge or row["judge"]
@@ -292,10 +310,12 @@ def same_base(one, two):
 
 
 # ------------------------------------------------------------------------------------------------ 5. bookkeeping
-# flat_groups: groups with equal rewards, which teach nothing; clipped: share of tokens; length: tokens of an answer;
-# *_s: seconds; proxy (the reward), executes (%), fidelity and the tasks' own fidelities: on held-out pictures.
-COLUMNS = ("step", "reward", "rendered", "unreadable", "flat_groups", "length", "policy_loss", "kl", "clipped",
-           "grad_norm", "sample_s", "judge_s", "update_s", "proxy", "executes", "fidelity", *CATEGORIES)
+# In training: reward (mean), executes (% of programs that render), unreadable (verdicts), flat_groups (groups with
+# equal rewards, which teach nothing), length (tokens of an answer), policy_loss and kl (the terms of Eq. 6), clipped
+# (share of tokens), grad_norm (before it is cut to 1), seconds (reward_s: rendering, reference and judge).
+# On held-out pictures: held_executes, proxy (the reward at a fixed scale), fidelity, and each task's fidelity.
+COLUMNS = ("step", "reward", "executes", "unreadable", "flat_groups", "length", "policy_loss", "kl", "clipped",
+           "grad_norm", "sample_s", "reward_s", "update_s", "held_executes", "proxy", "fidelity", *CATEGORIES)
 
 
 class Run:
@@ -307,19 +327,19 @@ class Run:
 
 
 def evaluate(model, processor, held, run):
-    """Greedy programs for the held-out pictures: ({column: value}, codes, drawings)."""
+    """Greedy programs for the held-out pictures: ({column: value}, [(code, reward, fidelity)])."""
     answers = generate(model, processor, [code_messages(p["task"], fit(p["image"], run.row["canvas"])) for p in held],
                        max_new_tokens=run.row["code_tokens"], batch_size=run.row["batch"])
     codes = [extract_code(p["task"], answer) for p, answer in zip(held, answers)]
     drawings = render_many([(p["task"], code) for p, code in zip(held, codes)], size=SIZES[run.settings.level])
-    rewards = score(held, codes, drawings, run, SCALE)     # a constant, or steps could not be compared
+    rewards = score(held, codes, drawings, run, run.settings.scale or SCALE)  # constant, or steps could not be compared
     points = [fidelity(p["scene"], drawn.scene) for p, drawn in zip(held, drawings)]
     found = {"proxy": sum(rewards) / len(held), "fidelity": sum(points) / len(held),
-             "executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(held)}
+             "held_executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(held)}
     for task in CATEGORIES:
         mine = [point for p, point in zip(held, points) if p["task"] == task]
         found |= {task: sum(mine) / len(mine)} if mine else {}
-    return found, codes, drawings
+    return found, list(zip(codes, rewards, points))
 
 
 def write_row(path, row):
@@ -328,14 +348,46 @@ def write_row(path, row):
         csv.DictWriter(file, COLUMNS).writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
 
 
+def check(settings, out):
+    """Raises InputError for settings that cannot work, or that are not those of the run in `out` to go on with."""
+    tasks = settings.task.split(",")
+    if unknown := [task for task in tasks if task not in CATEGORIES]:
+        raise InputError(f"--task {unknown[0]!r} is unknown; choose among {', '.join(CATEGORIES)}.")
+    parse_reward(settings.reward)
+    if settings.level not in SIZES:
+        raise InputError(f"--level {settings.level} does not exist; choose 1, 2 or 3.")
+    if settings.group < 2:
+        raise InputError("--group must be at least 2: a program is compared with its siblings.")
+    for name in ("images", "prompts", "temperature", "epochs", "rank", "micro", "eval_every", "eval_images"):
+        if getattr(settings, name) <= 0:
+            raise InputError(f"--{name} must be greater than 0.")
+    if settings.resume and (out / "state.pt").exists():
+        before = json.loads((out / "config.json").read_text())
+        for name, value in asdict(settings).items():
+            if before.get(name) != value and name not in ("steps", "lr", "out", "resume"):
+                raise InputError(f"The run in {out} was started with --{name} {before.get(name)}, not {value}; a "
+                                 "run goes on with the settings it had, but for --steps and --lr.")
+
+
 def keep_rows(path, last):
     """Make log.csv, or drop the rows of a killed run that lie after its last saved state."""
     old = csv.DictReader(open(path)) if path.exists() and last >= 0 else []
-    rows = [row for row in old if int(row["step"]) <= last]
-    with open(path, "w", newline="") as file:
+    rows, temporary = [row for row in old if int(row["step"]) <= last], path.with_suffix(".tmp")
+    with open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(rows)
+    temporary.replace(path)
+
+
+def write_samples(path, step, picked, codes, drawings, rewards, advantage):
+    """samples.jsonl: the programs of the last step, best first within a picture, for a reader's eye."""
+    group = len(codes) // len(picked)
+    rows = [{"step": step, "picture": picked[i // group], "reward": round(rewards[i].item(), 4),
+             "advantage": round(advantage[i].item(), 4),
+             "error": "" if isinstance(drawings[i], Rendering) else str(drawings[i]), "code": codes[i]}
+            for i in sorted(range(len(codes)), key=lambda i: (i // group, -rewards[i].item()))]
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
 
 
 def save_state(out, model, optimiser, step, stages):
@@ -348,35 +400,46 @@ def save_state(out, model, optimiser, step, stages):
 
 def load_state(out, model, optimiser):
     """(step, stages) of the last saved state, put into model and optimiser."""
-    state = torch.load(out / "state.pt", weights_only=False, map_location=model.device)
+    state = torch.load(out / "state.pt", weights_only=True, map_location=model.device)
     model.load_state_dict(state["policy"], strict=False)
+    lr = optimiser.param_groups[0]["lr"]
     optimiser.load_state_dict(state["optimiser"])
+    optimiser.param_groups[0]["lr"] = lr                                   # that of --lr: it may have been too high
     return state["step"], state["stages"]
 
 
 def finish(out, model, held, stages, run):
-    """checkpoint/ (the adapter, as peft writes it), curves.png, and report.html with the first and last pictures."""
+    """checkpoint/ (the adapter, as peft writes it), curves.png, and report.html with pictures of three stages.
+
+    The report has the first four held-out pictures of each task and, marked, up to four where the reward rose most
+    while the fidelity fell: reward hacking, if there is any.
+    """
     model.save_pretrained(out / "checkpoint.tmp", selected_adapters=["policy"])
     shutil.rmtree(out / "checkpoint", ignore_errors=True)
     (out / "checkpoint.tmp" / "policy").replace(out / "checkpoint")       # peft makes a folder for each adapter
     shutil.rmtree(out / "checkpoint.tmp")
     plot(out / "log.csv", out / "curves.png", run.settings.reward)
-    cards = []
-    shown = sorted(stages)[:1] + sorted(stages)[1:][-2:]
-    for i, code in enumerate(stages[shown[-1]]):
-        drawings = render_many([(held[i]["task"], stages[step][i]) for step in shown], size=SIZES[run.settings.level])
+    cards, shown = [], sorted(stages)[:1] + sorted(stages)[1:][-2:]
+    before, after = stages[shown[0]], stages[shown[-1]]
+    fixed = [i for task in CATEGORIES for i in [i for i, p in enumerate(held) if p["task"] == task][:4]]
+    fell = [i for i in range(len(held)) if after[i][1] > before[i][1] and after[i][2] < before[i][2]]
+    hacked = sorted(fell, key=lambda i: before[i][1] - after[i][1])[:4]
+    for i in dict.fromkeys(fixed + hacked):
+        codes = [stages[step][i][0] for step in shown]
+        drawings = render_many([(held[i]["task"], code) for code in codes], size=SIZES[run.settings.level])
         good = [(step, drawn) for step, drawn in zip(shown, drawings) if isinstance(drawn, Rendering)]
         verdicts = ask(run.judge, [(held[i]["task"], held[i]["image"], drawn.image) for _, drawn in good])
-        values = {f"fidelity at step {step}": fidelity(held[i]["scene"], drawn.scene) for step, drawn in good}
-        values |= {f"severity at step {step}": verdict.severity if verdict.readable else "unreadable"
-                   for (step, _), verdict in zip(good, verdicts)}
-        cards.append({"title": f"{held[i]['task']} {i + 1}", "values": values, "verdict": (verdicts or [None])[-1],
+        values = {f"{name} at step {step}": stages[step][i][column]
+                  for name, column in (("fidelity", 2), ("reward", 1)) for step in shown}
+        title = f"{held[i]['task']} {i + 1}" + (": reward up, fidelity down" if i in hacked else "")
+        cards.append({"title": title, "values": values,
+                      "verdicts": {f"The judge on step {step}:": v for (step, _), v in zip(good, verdicts)},
                       "images": [("reference", held[i]["image"]),
                                  *((f"step {step}", drawn.image) for step, drawn in good)],
-                      "texts": {"reference code": held[i]["code"], "last code": code}})
+                      "texts": {"reference code": held[i]["code"], "last code": codes[-1]}})
     (out / "report.html").write_text(html_report(
         f"GRPO with reward {run.settings.reward}", cards,
-        f"Held-out pictures at the steps {', '.join(map(str, shown))}; below each the judge's last verdict."),
+        f"Held-out pictures at the steps {', '.join(map(str, shown))}."),
         "utf-8")
 
 
@@ -390,7 +453,7 @@ def plot(log, path, reward):
     rows = list(csv.DictReader(open(log)))
     fig, axes = plt.subplots(1, 3, figsize=(11, 3.3), layout="constrained")
     for ax, column, title in zip(axes, ("reward", "proxy", "fidelity"), (
-            f"reward in training: {reward}", "proxy: held-out reward", "truth: held-out fidelity (0-100)")):
+            f"reward in training: {reward}", "proxy: held-out reward, fixed scale", "truth: fidelity (0-100)")):
         points = [(int(row["step"]), float(row[column])) for row in rows if row[column]]
         ax.plot(*zip(*points) if points else ((), ()), marker="" if column == "reward" else "o")
         ax.set(title=title, xlabel="step")
@@ -401,15 +464,12 @@ def plot(log, path, reward):
 # -------------------------------------------------------------------------------------------------- 6. the training
 def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
-    tasks = settings.task.split(",")
-    if unknown := [task for task in tasks if task not in CATEGORIES]:
-        raise InputError(f"--task {unknown[0]!r} is unknown; choose among {', '.join(CATEGORIES)}.")
-    parse_reward(settings.reward)
-    if settings.group < 2:
-        raise InputError("--group must be at least 2: a program is compared with its siblings.")
+    tasks, out = settings.task.split(","), Path(settings.out)
+    check(settings, out)
     row = choose_preset(settings.preset)
-    out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
+    if not settings.resume:
+        (out / "state.pt").unlink(missing_ok=True)               # or a later --resume could mix two runs
     (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
 
     torch.manual_seed(settings.seed)
@@ -418,9 +478,7 @@ def main():
     optimiser = torch.optim.AdamW(policy, lr=settings.lr, weight_decay=0.0)
     run, first, stages = Run(settings, row, judge), 0, {}
     train = [p for task in tasks for p in draw_images(task, settings.images, settings.level, f"rl/{settings.seed}")]
-    drawn = [draw_images(task, settings.eval_images, settings.level, "rl/held") for task in tasks]
-    show = [p for prompts in drawn for p in prompts[:4]]                        # of each task, for the report
-    held = show + [p for prompts in drawn for p in prompts[4:]]
+    held = [p for task in tasks for p in draw_images(task, settings.eval_images, settings.level, "rl/held")]
     if settings.resume and (out / "state.pt").exists():
         first, stages = load_state(out, model, optimiser)
     keep_rows(out / "log.csv", first if stages else -1)
@@ -428,18 +486,23 @@ def main():
           f"{sum(p.numel() for p in policy) / 1e6:.2f}M weights", flush=True)
 
     def look(step):
-        """Score the held-out pictures, remember the shown ones' programs, save a state."""
-        found, codes, _ = evaluate(model.eval(), processor, held, run)
-        stages[step] = codes[:len(show)]
-        save_state(out, model, optimiser, step, stages)
+        """Score the held-out pictures and remember their programs."""
+        found, stages[step] = evaluate(model.eval(), processor, held, run)
         tqdm.write(f"step {step} held-out: " + ", ".join(f"{name} {value:.3g}" for name, value in found.items()))
         return found
 
-    usual = signal.getsignal(signal.SIGINT)
     if not stages:
-        write_row(out / "log.csv", {"step": 0} | look(0))
-    interrupted = []                      # Ctrl-C ends the step first, so that state and log agree; twice ends at once
-    signal.signal(signal.SIGINT, lambda *_: (interrupted.append(1), signal.signal(signal.SIGINT, usual)))
+        write_row(out / "log.csv", {"step": 0} | look(0))            # first the row, then the state: see keep_rows
+        save_state(out, model, optimiser, 0, stages)
+    usual, interrupted = signal.getsignal(signal.SIGINT), []
+
+    def interrupt(*_):
+        """Ctrl-C ends the step first, so that state and log agree; a second one ends at once."""
+        interrupted.append(1)
+        signal.signal(signal.SIGINT, usual)
+        tqdm.write("Stopping after this step; Ctrl-C again stops at once, and the steps since the last state are lost.")
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         for step in tqdm(range(first + 1, settings.steps + 1), initial=first, total=settings.steps, unit="step"):
             torch.manual_seed(1_000_003 * settings.seed + step)                # so that a resumed run samples the same
@@ -467,7 +530,11 @@ def main():
 
             # 3. Judge (Eq. 3-5) and compare within each group.
             run.unreadable = 0
-            rewards = torch.tensor(score(prompts, codes, drawings, run), device=answers.device)               # (B,)
+            try:
+                rewards = torch.tensor(score(prompts, codes, drawings, run), device=answers.device)           # (B,)
+            except InputError:                                                          # a judge that stays silent
+                save_state(out, model, optimiser, step - 1, stages)
+                raise
             advantage = advantages(rewards, settings.group, settings.divide)                                  # (B,)
             clock.append(time.perf_counter())
 
@@ -496,21 +563,26 @@ def main():
             # 5. Log.
             grouped = rewards.view(-1, settings.group)
             found = {"step": step, "reward": rewards.mean().item(), "unreadable": run.unreadable, **totals,
-                     "rendered": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(drawings),
+                     "executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(drawings),
                      "flat_groups": int((grouped == grouped[:, :1]).all(1).sum()),
                      "length": mask.sum(1).float().mean().item(), "grad_norm": norm.item(),
-                     **dict(zip(("sample_s", "judge_s", "update_s"), (b - a for a, b in zip(clock, clock[1:]))))}
+                     **dict(zip(("sample_s", "reward_s", "update_s"), (b - a for a, b in zip(clock, clock[1:]))))}
             tqdm.write(" ".join(f"{name} {value:.3g}" for name, value in found.items()))
             if step % settings.eval_every == 0 or step == settings.steps:
                 found |= look(step)
             write_row(out / "log.csv", found)
-            if interrupted:
+            write_samples(out / "samples.jsonl", step, picked, codes, drawings, rewards, advantage)
+            if step in stages or interrupted:
                 save_state(out, model, optimiser, step, stages)
+            if interrupted:
                 print(f"Stopped after step {step}; go on with --resume.")
                 return 130
     finally:
         signal.signal(signal.SIGINT, usual)
     finish(out, model, held, stages, run)
+    for name, column in (("fidelity", 2), (f"reward {settings.reward}", 1)):
+        start, end = (sum(stage[column] for stage in stages[step]) / len(held) for step in (0, max(stages)))
+        print(f"{name} on {len(held)} held-out pictures: {start:.3g} -> {end:.3g}")
     print(f"Wrote {out / 'checkpoint'}, {out / 'curves.png'} and {out / 'report.html'}.")
     return 0
 
@@ -518,6 +590,6 @@ def main():
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except InputError as error:
+    except (InputError, SandboxMissing) as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -285,7 +285,7 @@ def revise_messages(task: str, image: Image.Image, code: str, feedback: str) -> 
 # they are, the model's own bounds lowered to max_pixels). tokens: the longest answer. gpu: GB of GPU memory needed.
 PRESETS = {
     "tiny": dict(model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
-                 code_tokens=256, verdict_tokens=512, batch=32, quantize=False, gpu=0),
+                 code_tokens=256, verdict_tokens=512, batch=64, quantize=False, gpu=0),
     "2b": dict(model="Qwen/Qwen3-VL-2B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
                code_tokens=2048, verdict_tokens=2048, batch=8, quantize=True, gpu=16),
     "8b": dict(model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
@@ -398,7 +398,7 @@ def choose_device(device=None, dtype=None) -> tuple[torch.device, torch.dtype]:
 
 
 def has_bfloat16(device) -> bool:
-    """Whether `device` computes in bfloat16. Most CPUs only emulate it: a training step then takes 18 times as long."""
+    """Whether `device` computes in bfloat16. Most CPUs only emulate it: a training step then takes 20 times as long."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
@@ -470,12 +470,16 @@ def fit(image: Image.Image, canvas: int | None) -> Image.Image:
     return square
 
 
+NO_REPLY = "no reply: "
+
+
 class Server:
     """An OpenAI-compatible server: `http://host:8000/v1`; `...#name` picks one of its models. Raises InputError."""
 
     def __init__(self, url: str, *, workers: int = 8, timeout: float = 120.0):
         import openai  # only here: local models need no client
 
+        self.silent = openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError
         url, _, self.model = url.partition("#")
         self.url, self.workers = url.rstrip("/") + ("" if urlsplit(url).path.strip("/") else "/v1"), workers
         self.client = openai.OpenAI(base_url=self.url, api_key=os.environ.get("OPENAI_API_KEY", "none"),
@@ -488,7 +492,10 @@ class Server:
             raise InputError(f"What answers at {self.url} is no OpenAI-compatible server ({_why(error)}).") from error
 
     def ask_all(self, conversations, max_tokens: int, temperature: float = 0.0, progress=None) -> list[tuple[str, str]]:
-        """(answer, "") for each conversation, or ("", why not) after three failures. InputError if all of them fail."""
+        """(answer, "") for each conversation, or ("", why not) after three failures. InputError if all of them fail.
+
+        The reason begins with NO_REPLY if the server did not reply (down, overloaded, too slow); a refusal is a reply.
+        """
         with ThreadPoolExecutor(self.workers) as pool:
             answers = list(pool.map(lambda messages: self._ask(messages, max_tokens, temperature, progress),
                                     conversations))  # map keeps the order
@@ -506,7 +513,7 @@ class Server:
                 max_tokens=max_tokens)
             answer = reply.choices[0].message.content or "", ""
         except Exception as error:  # the network, the server, or a reply of any shape
-            answer = "", _why(error)
+            answer = "", (NO_REPLY if isinstance(error, self.silent) else "") + _why(error)
         if progress:
             progress(1)
         return answer
@@ -848,7 +855,8 @@ def data_url(image: Image.Image) -> str:
 
 def html_report(title: str, cards: list[dict], intro: str = "") -> str:
     """One self-contained page, everything escaped. A card has `title`, `images` [(caption, picture)] and may have
-    `verdict`, `values` {name: number or text; None is left out} and `texts` {name: long text, folded away}."""
+    `verdicts` {caption: Verdict}, `values` {name: number or text} and `texts` {name: long text, folded away}; what is
+    None is left out."""
     page = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
             f"<h1>{escape(title)}</h1><p>{escape(intro)}</p>"]
     for card in cards:
@@ -859,16 +867,17 @@ def html_report(title: str, cards: list[dict], intro: str = "") -> str:
         page += [f"<span>{escape(name)} <b>{escape(_show(value))}</b></span>"
                  for name, value in card.get("values", {}).items() if value is not None]
         page.append("</div>")
-        verdict = card.get("verdict")
-        if verdict and not verdict.readable:
-            page.append(f"<p class=s3>Unreadable verdict.</p><pre>{escape(verdict.raw[:2000])}</pre>")
-        elif verdict and verdict.errors:
-            page.append("<table><tr><th>severity<th>category<th>location<th>description")
-            page += [f"<tr><td class=s{e.severity}>{'●' * e.severity}<td>{escape(e.category)}<td>{escape(e.location)}"
-                     f"<td>{escape(e.description)}" for e in verdict.errors]
-            page.append("</table>")
-        elif verdict:
-            page.append("<p>No difference found.</p>")
+        for caption, verdict in card.get("verdicts", {}).items():
+            page += [f"<p>{escape(caption)}</p>"] if caption and verdict else []
+            if verdict and not verdict.readable:
+                page.append(f"<p class=s3>Unreadable verdict.</p><pre>{escape(verdict.raw[:2000])}</pre>")
+            elif verdict and verdict.errors:
+                page.append("<table><tr><th>severity<th>category<th>location<th>description")
+                page += [f"<tr><td class=s{e.severity}>{'●' * e.severity}<td>{escape(e.category)}"
+                         f"<td>{escape(e.location)}<td>{escape(e.description)}" for e in verdict.errors]
+                page.append("</table>")
+            elif verdict:
+                page.append("<p>No difference found.</p>")
         page += [f"<details><summary>{escape(name)}</summary><pre>{escape(text)}</pre></details>"
                  for name, text in card.get("texts", {}).items() if text]
         page.append("</article>")
@@ -947,7 +956,7 @@ def judge_examples(settings: Settings, judge: VisualERM, encoder: VisionEncoder)
                           for e in row.get("human_errors", []))
         print_verdict(str(row["id"]), verdict, values)
         cards.append({"title": str(row["id"]), "images": list(zip(("reference", "rendering"), images)),
-                      "verdict": verdict, "values": values,
+                      "verdicts": {"": verdict}, "values": values,
                       "texts": {"true errors": truth, "reference code": codes[0], "code of the rendering": codes[1]}})
     report = Path(settings.out, "report.html")
     report.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,9 @@
 
 Each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone. OUT/rl.csv gets the
 held-out rows of all logs. The table has, for each reward, the fidelity on the held-out pictures at the last step: mean
-and half the range over the seeds; the base is step 0. Nothing is chosen: neither seeds nor steps.
+and half the range over the seeds; beside it the execution rate and the proxy, the reward itself at a fixed scale, at
+the first and the last step. The base is step 0. Nothing is chosen: neither seeds nor steps. A run that did not get to its
+last step is named and left out.
 """
 import csv
 import os
@@ -18,7 +20,7 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = ("task", "reward", "seed", "step", "fidelity", "executes", "proxy")
+COLUMNS = ("task", "reward", "seed", "step", "fidelity", "held_executes", "proxy")
 
 
 @dataclass
@@ -34,20 +36,24 @@ class Settings:
 
 
 def train(task, reward, seed, settings):
-    """One run, unless it is finished; one that was cut short goes on."""
+    """The held-out rows of one run, unless it is finished; one that was cut short goes on."""
     out = Path(settings.out, f"{task}-{reward}-{seed}")
-    if not (out / "checkpoint").is_dir():
+
+    def rows():
+        found = list(csv.DictReader(open(out / "log.csv"))) if (out / "log.csv").exists() else []
+        return found if found and found[-1]["step"] == str(settings.steps) else []
+
+    if not rows():
         command = [sys.executable, str(ROOT / "train_rl.py"), "--task", task, "--reward", reward, "--seed", str(seed),
                    "--steps", str(settings.steps), "--out", str(out), *settings.options.split(), "--resume"]
-        print(" ".join(["python train_rl.py", *command[2:-1]]), flush=True)
+        print(" ".join(["OMP_NUM_THREADS=1 python train_rl.py", *command[2:-1]]), flush=True)
         out.mkdir(parents=True, exist_ok=True)
-        with open(out / "output.txt", "w") as file:
+        with open(out / "output.txt", "w") as file:               # another number of threads would sample otherwise
             done = subprocess.run(command, stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
         if done.returncode:
             print(f"{out} failed; see {out / 'output.txt'}", flush=True)
-    log = out / "log.csv"
-    rows = [row for row in csv.DictReader(open(log)) if row["fidelity"]] if log.exists() else []
-    return [{"task": task, "reward": reward, "seed": seed} | {key: row[key] for key in COLUMNS[3:]} for row in rows]
+    return [{"task": task, "reward": reward, "seed": seed} | {key: row[key] for key in COLUMNS[3:]}
+            for row in rows() if row["fidelity"]]
 
 
 def spread(values):
@@ -56,16 +62,16 @@ def spread(values):
 
 
 def table(rows):
-    """Fidelity at the last step by reward and task as Markdown, with the execution rate and the share of oracle's gain.
+    """Fidelity at the last step by reward and task as Markdown; the gain over the base, also as a share of oracle's.
 
     >>> row = lambda reward, step, fidelity: dict(task="svg", reward=reward, seed=0, step=step, fidelity=fidelity,
-    ...                                           executes=90, proxy=1)
+    ...                                           held_executes=90, proxy=fidelity / 50)
     >>> print(table([row("verm", 0, 60), row("verm", 9, 66), row("oracle", 0, 60), row("oracle", 9, 70)]))
-    | reward | svg | average | gain | of oracle's gain | executes |
-    | --- | --- | --- | --- | --- | --- |
-    | base | 60.0 ± 0.0 | 60.0 | | | 90.0 |
-    | verm | 66.0 ± 0.0 | 66.0 | +6.0 | 60 % | 90.0 |
-    | oracle | 70.0 ± 0.0 | 70.0 | +10.0 | 100 % | 90.0 |
+    | reward | svg | average | gain | of oracle's gain | executes | proxy |
+    | --- | --- | --- | --- | --- | --- | --- |
+    | base | 60.0 ± 0.0 | 60.0 | | | 90.0 | |
+    | verm | 66.0 ± 0.0 | 66.0 | +6.0 | 60 % | 90.0 | 1.20 → 1.32 |
+    | oracle | 70.0 ± 0.0 | 70.0 | +10.0 | 100 % | 90.0 | 1.20 → 1.40 |
     """
     tasks, rewards = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "reward"))
     ends = {}
@@ -82,15 +88,16 @@ def table(rows):
 
     base = mean(None, 0, "fidelity")
     most = mean("oracle", 1, "fidelity") - base if "oracle" in rewards else None
-    lines = ["| reward | " + " | ".join([*tasks, "average", "gain", "of oracle's gain", "executes"]) + " |",
-             "| --- " * (len(tasks) + 5) + "|"]
+    lines = ["| reward | " + " | ".join([*tasks, "average", "gain", "of oracle's gain", "executes", "proxy"]) + " |",
+             "| --- " * (len(tasks) + 6) + "|"]
     for reward in (None, *rewards):
         end = 0 if reward is None else 1
         average = mean(reward, end, "fidelity")
         gain = [f"{average - base:+.1f}", f"{(average - base) / most:.0%}".replace("%", " %") if most else "-"]
         lines.append(f"| {reward or 'base'} | " + " | ".join(
             [spread(at(task, reward, end, "fidelity")) for task in tasks] + [f"{average:.1f}"]
-            + (["", ""] if reward is None else gain) + [f"{mean(reward, end, 'executes'):.1f}"]) + " |")
+            + (["", ""] if reward is None else gain) + [f"{mean(reward, end, 'held_executes'):.1f}"]
+            + [" → ".join(f"{mean(reward, end, 'proxy'):.2f}" for end in (0, 1)) if reward else ""]) + " |")
     return "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
 
 
@@ -101,13 +108,17 @@ def main():
     runs = [(task, reward, seed) for seed in range(settings.seeds) for task in settings.tasks.split(",")
             for reward in settings.rewards.split(",")]
     with ThreadPoolExecutor(settings.jobs) as pool:
-        rows = [row for rows in pool.map(lambda run: train(*run, settings), runs) for row in rows]
+        found = list(pool.map(lambda run: train(*run, settings), runs))
+    for run, rows in zip(runs, found):
+        if not rows:
+            print("left out:", *run)
+    rows = [row for rows in found for row in rows]
     path = Path(settings.out, "rl.csv")
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(sorted(rows, key=lambda row: (row["task"], row["reward"], row["seed"], int(row["step"]))))
-    print(table(rows))
+    print(table(rows) if rows else f"No run has got to step {settings.steps}.")
 
 
 if __name__ == "__main__":
