@@ -291,7 +291,7 @@ def load_roles(settings, row):
     base, processor = load_model(name, quantize=row["quantize"], max_pixels=row["max_pixels"])
     if base.device.type == "cpu":
         base.set_attn_implementation("eager")            # with few patches faster in training than the fused kernel
-    elif row["quantize"]:
+    if row["quantize"]:                                  # memory is short: recompute activations in the backward pass
         base.gradient_checkpointing_enable({"use_reentrant": False})
     model = get_peft_model(base, LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules="all-linear"),
                            adapter_name="policy")

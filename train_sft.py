@@ -31,7 +31,7 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+from peft import LoraConfig, get_peft_model
 from tqdm import tqdm
 from transformers import HfArgumentParser, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -192,8 +192,6 @@ def main():
     if settings.full:
         model.float().requires_grad_(True)
     else:
-        if settings.quantize:
-            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=torch.cuda.is_available())
         model = add_adapter(model, settings.rank)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     print(f"{len(train)} pairs to learn, {len(held)} held out; {trained / 1e6:.2f}M of "
@@ -211,9 +209,9 @@ def main():
             output_dir=str(out / "state"), max_steps=settings.steps, per_device_train_batch_size=settings.micro,
             gradient_accumulation_steps=settings.batch // settings.micro // ranks, learning_rate=settings.lr,
             lr_scheduler_type="cosine", warmup_steps=min(100, settings.steps // 10), max_grad_norm=1.0,
-            bf16=has_bfloat16(model.device),
-            gradient_checkpointing=cuda, logging_steps=settings.log_every, save_steps=settings.save_every,
-            save_total_limit=1, report_to=[], seed=settings.seed, max_length=None, remove_unused_columns=False,
+            bf16=has_bfloat16(model.device), gradient_checkpointing=cuda or settings.quantize,
+            gradient_checkpointing_kwargs={"use_reentrant": False}, logging_steps=settings.log_every,
+            save_steps=settings.save_every, save_total_limit=1, report_to=[], seed=settings.seed, max_length=None, remove_unused_columns=False,
             dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda,
             ddp_backend=("nccl" if cuda else "gloo") if ranks > 1 else None))
     trainer.train(resume_from_checkpoint=last_state(out / "state") if settings.resume else None)

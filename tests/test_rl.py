@@ -356,6 +356,30 @@ def test_three_roles_share_one_base(untrained, tmp_path, batch):
     assert {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad} == {"policy"}
 
 
+def test_a_policy_in_4_bits(untrained):
+    """QLoRA: the same gradients with and without recomputed activations, for the adapter alone, and a reference."""
+    torch.manual_seed(1)
+    settings = train_rl.Settings(model=str(untrained), judge=str(untrained), rank=4, group=2)
+    model, processor, _ = train_rl.load_roles(settings, ROW | {"quantize": True})
+    assert any("4bit" in type(layer).__name__ for layer in model.modules())
+    for name, p in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.05)
+    inputs, answers, mask = sample(model.eval(), processor, draw_images("svg", 1, 1, 0),
+                                   SimpleNamespace(row=ROW, settings=settings))
+    found = []
+    for recompute in (True, False):
+        (model.gradient_checkpointing_enable if recompute else model.gradient_checkpointing_disable)()
+        model.train().zero_grad()
+        logp = log_probs(model, inputs, answers, mask, torch.arange(2), 2, 1.0)
+        logp.sum().backward()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert found[0] and all(".policy." in name for name in found[0]) and found[0].keys() == found[1].keys()
+    assert all(torch.allclose(found[0][name], grad, atol=1e-5) for name, grad in found[1].items())
+    with torch.no_grad(), model.eval().disable_adapter():
+        assert not torch.allclose(log_probs(model, inputs, answers, mask, torch.arange(2), 2, 1.0), logp, atol=1e-3)
+
+
 # ------------------------------------------------------------------------------------------------- whole runs
 def rows(folder):
     keep = [c for c in train_rl.COLUMNS if not c.endswith("_s")]                          # seconds are never the same
