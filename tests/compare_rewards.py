@@ -6,8 +6,8 @@
 Each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone. OUT/rl.csv gets the
 held-out rows of all logs. The table has, for each reward, the fidelity on the held-out pictures at the last step: mean
 and half the range over the seeds; beside it the execution rate and the proxy, the reward itself at a fixed scale, at
-the first and the last step. The base is step 0. Nothing is chosen: neither seeds nor steps. A run that did not get to its
-last step is named and left out.
+the first and the last step, and the fidelity of the likeliest programs at both. The base is step 0. Nothing
+is chosen: neither seeds nor steps. A run that did not get to its last step is named and left out.
 """
 import csv
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 ROOT = Path(__file__).resolve().parent.parent
-COLUMNS = ("task", "reward", "seed", "step", "fidelity", "held_executes", "proxy")
+COLUMNS = ("task", "reward", "seed", "step", "fidelity", "held_executes", "proxy", "greedy")
 
 
 @dataclass
@@ -65,13 +65,13 @@ def table(rows):
     """Fidelity at the last step by reward and task as Markdown; the gain over the base, also as a share of oracle's.
 
     >>> row = lambda reward, step, fidelity: dict(task="svg", reward=reward, seed=0, step=step, fidelity=fidelity,
-    ...                                           held_executes=90, proxy=fidelity / 50)
+    ...                                           held_executes=90, proxy=fidelity / 50, greedy=80)
     >>> print(table([row("verm", 0, 60), row("verm", 9, 66), row("oracle", 0, 60), row("oracle", 9, 70)]))
-    | reward | svg | average | gain | of oracle's gain | executes | proxy |
-    | --- | --- | --- | --- | --- | --- | --- |
-    | base | 60.0 ± 0.0 | 60.0 | | | 90.0 | |
-    | verm | 66.0 ± 0.0 | 66.0 | +6.0 | 60 % | 90.0 | 1.20 → 1.32 |
-    | oracle | 70.0 ± 0.0 | 70.0 | +10.0 | 100 % | 90.0 | 1.20 → 1.40 |
+    | reward | svg | average | gain | of oracle's gain | executes | proxy | greedy |
+    | --- | --- | --- | --- | --- | --- | --- | --- |
+    | base | 60.0 ± 0.0 | 60.0 | | | 90.0 | | |
+    | verm | 66.0 ± 0.0 | 66.0 | +6.0 | 60 % | 90.0 | 1.20 → 1.32 | 80.0 → 80.0 |
+    | oracle | 70.0 ± 0.0 | 70.0 | +10.0 | 100 % | 90.0 | 1.20 → 1.40 | 80.0 → 80.0 |
     """
     tasks, rewards = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "reward"))
     ends = {}
@@ -88,8 +88,8 @@ def table(rows):
 
     base = mean(None, 0, "fidelity")
     most = mean("oracle", 1, "fidelity") - base if "oracle" in rewards else None
-    lines = ["| reward | " + " | ".join([*tasks, "average", "gain", "of oracle's gain", "executes", "proxy"]) + " |",
-             "| --- " * (len(tasks) + 6) + "|"]
+    columns = [*tasks, "average", "gain", "of oracle's gain", "executes", "proxy", "greedy"]
+    lines = ["| reward | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     for reward in (None, *rewards):
         end = 0 if reward is None else 1
         average = mean(reward, end, "fidelity")
@@ -97,7 +97,8 @@ def table(rows):
         lines.append(f"| {reward or 'base'} | " + " | ".join(
             [spread(at(task, reward, end, "fidelity")) for task in tasks] + [f"{average:.1f}"]
             + (["", ""] if reward is None else gain) + [f"{mean(reward, end, 'held_executes'):.1f}"]
-            + [" → ".join(f"{mean(reward, end, 'proxy'):.2f}" for end in (0, 1)) if reward else ""]) + " |")
+            + [" → ".join(f"{mean(reward, end, column):.{digits}f}" for end in (0, 1)) if reward else ""
+               for column, digits in (("proxy", 2), ("greedy", 1))]) + " |")
     return "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
 
 

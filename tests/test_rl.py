@@ -391,7 +391,7 @@ def unbroken(tmp_path_factory):
     folder = tmp_path_factory.mktemp("rl")
     done = script("train_rl.py", *SMALL, "--steps", 4, "--eval_every", 2, "--out", folder)
     assert done.returncode == 0, done.stderr
-    assert "fidelity on 4 held-out pictures: " in done.stdout
+    assert "\nfidelity on 4 held-out pictures: " in done.stdout
     return folder
 
 

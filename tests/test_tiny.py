@@ -38,14 +38,15 @@ def test_log_of_a_resumed_run_has_each_step_once(tmp_path):
 
 
 def test_shipped_base_draws_what_it_sees():
-    """Programs of all three tasks, and a good part of the tables to the letter."""
+    """Programs of all three tasks, and many icons to the letter; not all, or nothing were left to learn."""
     model, processor = load_model("data/tiny/base")
     pairs = [pair for task in CATEGORIES for pair in read_pairs("data/bench") if pair["category"] == task]
-    pairs = pairs[:3] + pairs[50:62] + pairs[100:103]
+    pairs = pairs[:3] + pairs[50:53] + pairs[100:112]
     answers = generate(model, processor, [reading(pair, "gt")[0] for pair in pairs], max_new_tokens=200, batch_size=18)
     starts = {"chart": "import matplotlib", "table": "<table>", "svg": "<svg"}
     assert all(answer.startswith(starts[pair["category"]]) for pair, answer in zip(pairs, answers))
-    assert sum(answer == pair["gt_code"] for pair, answer in zip(pairs, answers) if pair["category"] == "table") >= 4
+    right = [answer == pair["gt_code"] for pair, answer in zip(pairs, answers) if pair["category"] == "svg"]
+    assert len(right) == 12 and 4 <= sum(right) < 12
 
 
 def test_models_and_benchmark_stay_small():
