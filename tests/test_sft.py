@@ -133,8 +133,8 @@ def rows(out):
     (["--rank", 4], "adapter_model.safetensors"),
     (["--full", "--optim", "muon", "--differences"], "model.safetensors"),                     # how data/tiny/judge was made
 ], ids=["lora", "full"])
-def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, untrained, tmp_path, how, weights):
-    command = ["train_sft.py", "--data", pairs_folder, "--model", untrained, *how, *SMALL, "--out"]
+def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, tmp_path, how, weights):
+    command = ["train_sft.py", "--data", pairs_folder, *how, *SMALL, "--out"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     done = script(*command, whole)
     assert done.returncode == 0, done.stderr
@@ -171,8 +171,8 @@ def test_resume_takes_the_last_whole_state(tmp_path, states, chosen):
     assert (found and found.rpartition("/")[2]) == chosen
 
 
-def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, untrained, tmp_path):
-    done = script("train_sft.py", "--data", pairs_folder, "--model", untrained, "--out", tmp_path, "--quantize", "--rank",
+def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, tmp_path):
+    done = script("train_sft.py", "--data", pairs_folder, "--out", tmp_path, "--quantize", "--rank",
                   4, "--steps", 2, "--batch", 2, "--micro", 2, "--log_every", 1, "--save_every", 9, "--eval_pairs", 2)
     assert done.returncode == 0, done.stderr
     assert all(float(loss) > 0 for _, loss in rows(tmp_path)) and len(rows(tmp_path)) == 2
