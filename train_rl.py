@@ -329,7 +329,7 @@ class Run:
 
 
 def evaluate(model, processor, held, run, temperature):
-    """A program for each held-out picture (temperature 0: the likeliest): ({column: value}, [(code, reward, fidelity)])"""
+    """({column: value}, [(code, reward, fidelity)]): a program for each held-out picture (temperature 0: likeliest)"""
     torch.manual_seed(run.settings.seed)                                   # the same random numbers at every step
     answers = generate(model, processor, [code_messages(p["task"], fit(p["image"], run.row["canvas"])) for p in held],
                        max_new_tokens=run.row["code_tokens"], batch_size=run.row["batch"], temperature=temperature)

@@ -211,8 +211,8 @@ def main():
             lr_scheduler_type="cosine", warmup_steps=min(100, settings.steps // 10), max_grad_norm=1.0,
             bf16=has_bfloat16(model.device), gradient_checkpointing=cuda or settings.quantize,
             gradient_checkpointing_kwargs={"use_reentrant": False}, logging_steps=settings.log_every,
-            save_steps=settings.save_every, save_total_limit=1, report_to=[], seed=settings.seed, max_length=None, remove_unused_columns=False,
-            dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda,
+            save_steps=settings.save_every, save_total_limit=1, report_to=[], seed=settings.seed, max_length=None,
+            remove_unused_columns=False, dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda,
             ddp_backend=("nccl" if cuda else "gloo") if ranks > 1 else None))
     trainer.train(resume_from_checkpoint=last_state(out / "state") if settings.resume else None)
 
