@@ -1690,14 +1690,14 @@ class _Pool:
         self.changed = threading.Condition()
 
     @contextlib.contextmanager
-    def borrow(self, limit):
-        """A worker of at most `limit`; whoever leaves with an exception has lost it."""
+    def borrow(self, limit, fresh=False):
+        """A worker of at most `limit`, a new one if `fresh`; who leaves with an exception lost it."""
         with self.changed:
             self.changed.wait_for(lambda: self.idle or self.count < limit)
             worker = self.idle.pop() if self.idle else None
             self.count += worker is None
         try:
-            if worker and worker.process.poll() is not None:    # killed while it was idle
+            if worker and (fresh or worker.process.poll() is not None):     # killed while idle
                 worker.stop()
                 self.workers.discard(worker)
                 worker = None
@@ -1717,9 +1717,9 @@ class _Pool:
                 self.changed.notify()
 
     def draw(self, task, code, size, timeout, limit):
-        for _ in range(2):          # once more if the worker is killed from outside
+        for fresh in (False, True):     # once more if killed from outside: others may be, too
             try:
-                with self.borrow(limit) as worker:
+                with self.borrow(limit, fresh) as worker:
                     return worker.draw(task, code, size, timeout)
             except TimeoutError:
                 return RenderError("timeout", f"no answer after {timeout + GRACE:g} seconds")

@@ -449,10 +449,14 @@ def test_order_is_kept():
 
 @confined
 def test_lost_workers_are_replaced(monkeypatch):
-    render("svg", SMALL_SVG)
+    rendering.close()
     pool = rendering._the_pool()
+    with pool.borrow(2), pool.borrow(2):        # two workers
+        pass
     for worker in list(pool.workers):
         os.kill(worker.process.pid, signal.SIGKILL)
+        monkeypatch.setattr(worker.process, "poll", lambda: None)       # not yet seen as dead
+    assert len(pool.workers) == 2
     assert render("chart", LINE, size=64, timeout=60).image.size == (64, 48)
     monkeypatch.setattr(rendering, "GRACE", 0.5)
     for worker in list(pool.workers):
