@@ -217,26 +217,39 @@ def decode(processor, answers, mask):
 def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024):
     """log p of the answers `rows` (indices into B = P * G) given their prompts, (len(rows), T); 0 where mask is 0.
 
+    Siblings share their prompt: one sequence is a prompt and then the answers to it, end to end, without padding. A
+    token sees the prompt and what comes before it in its own answer, and has the position it would have alone. So the
+    picture, most of the tokens of a short answer, is read once and not G times.
     Only the answers' hidden states meet the vocabulary, `chunk` tokens at a time and recomputed in the backward pass:
     the logits of 32 answers of 1,000 tokens would be 20 GB for a vocabulary of 150,000.
     """
     base = model.get_base_model()
-    prompt = pick(inputs, rows // group)                                                      # that of each answer
-    answers, mask = answers[rows], mask[rows]
-    used = int(mask.sum(1).max())                                                # no padding columns for short answers
-    prompt |= {"input_ids": torch.cat([prompt["input_ids"], answers[:, :used]], 1),                # (b, prompt + used)
-               "attention_mask": torch.cat([prompt["attention_mask"], mask[:, :used]], 1),
-               "mm_token_type_ids": F.pad(prompt["mm_token_type_ids"], (0, used))}                     # 1: image token
-    hidden = base.model(**prompt, use_cache=False).last_hidden_state
-    hidden = hidden[:, -used - 1:-1]                                            # token t is predicted from state t - 1
-    real = mask[:, :used].bool()
+    pictures, mine = torch.unique(rows.to(mask.device) // group, return_inverse=True)                    # (p,), (b,)
+    prompt, answers, mask = pick(inputs, pictures), answers[rows], mask[rows].bool()
+    start = prompt["input_ids"].shape[1]
+    cells = pad_sequence([torch.nonzero(mask & (mine == i)[:, None]) for i in range(len(pictures))],
+                         batch_first=True, padding_value=-2)                                              # (p, N, 2)
+    owner, place = cells.unbind(2)                       # which answer a token is of, and its place in it; -2: padding
+    tokens = answers[owner, place]                                                                            # (p, N)
+    whose = torch.cat([prompt["attention_mask"] - 2, owner], 1)                       # (p, L); -1: prompt, -2: padding
+    sees = ((whose[:, None] == -1) | (whose[:, None] == whose[:, :, None])).tril()                        # (p, L, L)
+    positions, _ = base.model.get_rope_index(**{k: v for k, v in prompt.items() if k != "pixel_values"})    # (3, p, l)
+    after = (positions.amax((0, 2))[:, None] + 1 + place).expand(3, -1, -1)                               # (3, p, N)
+    hidden = base.model(
+        input_ids=torch.cat([prompt["input_ids"], tokens], 1), position_ids=torch.cat([positions, after], 2),
+        attention_mask=torch.zeros(sees.shape, dtype=base.dtype, device=sees.device).masked_fill(
+            ~sees, torch.finfo(base.dtype).min)[:, None], pixel_values=prompt["pixel_values"],
+        image_grid_thw=prompt["image_grid_thw"], use_cache=False).last_hidden_state                       # (p, L, d)
+    before = torch.where(place == 0, 0, torch.arange(place.shape[1], device=place.device)) + start - 1
+    real = owner >= 0
+    states = hidden.gather(1, before[:, :, None].expand(-1, -1, hidden.shape[2]))[real]   # the state that predicts each
 
     def token_log_probs(states, targets):
         return -F.cross_entropy(base.lm_head(states).float() / temperature, targets, reduction="none")
 
-    pieces = [checkpoint(token_log_probs, states, targets, use_reentrant=False) for states, targets
-              in zip(hidden[real].split(chunk), answers[:, :used][real].split(chunk))]
-    return torch.zeros(answers.shape, device=hidden.device).masked_scatter(mask.bool(), torch.cat(pieces))      # (b, T)
+    pieces = [checkpoint(token_log_probs, part, targets, use_reentrant=False) for part, targets
+              in zip(states.split(chunk), tokens[real].split(chunk))]
+    return torch.zeros(answers.shape, device=hidden.device).index_put((owner[real], place[real]), torch.cat(pieces))
 
 
 # ------------------------------------------------------------------------------------------- 3. advantage and loss
@@ -289,8 +302,6 @@ def load_roles(settings, row):
     """
     name = settings.model or row["model"]
     base, processor = load_model(name, quantize=row["quantize"], max_pixels=row["max_pixels"])
-    if base.device.type == "cpu":
-        base.set_attn_implementation("eager")            # with few patches faster in training than the fused kernel
     if row["quantize"]:                                  # memory is short: recompute activations in the backward pass
         base.gradient_checkpointing_enable({"use_reentrant": False})
     model = get_peft_model(base, LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules="all-linear"),

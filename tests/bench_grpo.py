@@ -65,7 +65,7 @@ def theirs(folder):
 
     model, processor = load_model(folder)
     if model.device.type == "cpu":
-        model.set_attn_implementation("eager")                                       # as train_rl.py does
+        model.set_attn_implementation("eager")                     # for its many short sequences the faster one
     loaded, pictures, times = memory(), draw_images("svg", 64, 1, "rl/0"), []
     by_code = {picture["code"]: picture for picture in pictures}
 

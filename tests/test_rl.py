@@ -340,7 +340,6 @@ def test_three_roles_share_one_base(untrained, tmp_path, batch):
     assert sum(p.numel() for p in model.parameters()) - adapters == weights               # no second copy
     plain = (load_model(str(untrained))[0],)
     plain[0].get_base_model = lambda: plain[0]
-    plain[0].set_attn_implementation("eager")                                            # as load_roles does on a CPU
     model.set_adapter("judge")
     with torch.no_grad(), model.disable_adapter():
         reference = compute((model,), batch, [0, 3])
