@@ -71,6 +71,7 @@ class Settings:
     steps: int = field(default=60, metadata={"help": "optimiser steps are steps * epochs"})
     epochs: int = field(default=1, metadata={"help": "updates on each batch; clipping matters from the second on"})
     lr: float = field(default=1e-3, metadata={"help": "learning rate of AdamW on the adapter"})
+    warmup: int = field(default=10, metadata={"help": "steps in which --lr rises from 0: the first ones are noisy"})
     rank: int = field(default=16, metadata={"help": "rank of the policy's LoRA adapter"})
     beta: float = field(default=0.01, metadata={"help": "weight of the KL to the reference (k3 estimate)"})
     clip_low: float = field(default=0.2, metadata={"help": "ratio to the sampling policy is clipped at 1 - this"})
@@ -182,31 +183,53 @@ def pick(inputs, rows):
             "pixel_values": torch.cat([patches[i] for i in rows.tolist()])}
 
 
+def prompt_positions(base, prompt):
+    """(3, P, l) positions of a prompt's tokens: frame, row and column in a picture, three times the same in text."""
+    return base.model.get_rope_index(**{k: v for k, v in prompt.items() if k != "pixel_values"})[0]
+
+
+@torch.no_grad()
 def sample(model, processor, prompts, run):
     """G programs for each prompt: (inputs, answers (B, T) of token ids, mask (B, T) of real tokens), B = P * G.
 
-    As many programs at once as the preset's `batch` says. The stop token is part of an answer (mask 1), or it
-    would never be trained; what follows it is not. The placeholders of images are never sampled: in the training pass
-    each would be taken for one more picture.
+    About as many programs at once as the preset's `batch` says, never a part of a group. Each prompt is read once, its
+    keys and values then serve all G; a program that has ended leaves the batch. The stop token is part of an answer
+    (mask 1), or it would never be trained. The placeholders of images are never sampled: in the training pass each
+    would be taken for one more picture.
     """
-    row, settings, tokenizer = run.row, run.settings, processor.tokenizer
+    row, group, base = run.row, run.settings.group, model.get_base_model()
     inputs = processor.apply_chat_template(
         [code_messages(prompt["task"], fit(prompt["image"], row["canvas"])) for prompt in prompts], tokenize=True,
         add_generation_prompt=True, return_dict=True, return_tensors="pt",
         processor_kwargs={"padding": True, "padding_side": "left"}).to(model.device)
-    pieces, start = [], inputs["input_ids"].shape[1]
-    for rows in torch.arange(len(prompts)).repeat_interleave(settings.group).split(row["batch"]):
-        with torch.inference_mode():
-            tokens = model.generate(
-                **pick(inputs, rows), do_sample=True, temperature=settings.temperature, top_k=0, top_p=1.0,
-                max_new_tokens=row["code_tokens"], use_cache=True, eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id,
-                suppress_tokens=[model.config.image_token_id, model.config.video_token_id])
-        pieces += tokens[:, start:].clone()
-    answers = pad_sequence(pieces, batch_first=True, padding_value=tokenizer.pad_token_id)                    # (B, T)
-    stops = (answers == tokenizer.eos_token_id).long()
-    mask = ((stops.cumsum(1) - stops) == 0).long()                                # 1 up to and with the first stop
-    return inputs, answers, mask
+    answers = torch.full((len(prompts) * group, row["code_tokens"]), processor.tokenizer.pad_token_id,
+                         device=model.device)                                                                 # (B, T)
+    mask = torch.zeros_like(answers)
+    for some in torch.arange(len(prompts)).split(max(1, row["batch"] // group)):
+        prompt = pick(inputs, some)
+        positions = prompt_positions(base, prompt)                                                         # (3, p, l)
+        out = base.model(**prompt, position_ids=positions, use_cache=True)
+        cache = out.past_key_values
+        cache.batch_repeat_interleave(group)
+        alive = torch.arange(some[0] * group, (some[-1] + 1) * group, device=model.device)             # (b,), rows of B
+        state, seen, after = (t.repeat_interleave(group, 0) for t in (
+            out.last_hidden_state[:, -1], prompt["attention_mask"], positions.amax((0, 2)) + 1))
+        for t in range(row["code_tokens"]):
+            logits = base.lm_head(state).float() / run.settings.temperature                                   # (b, V)
+            logits[:, [model.config.image_token_id, model.config.video_token_id]] = -torch.inf
+            tokens = torch.multinomial(logits.softmax(-1), 1)                                                 # (b, 1)
+            answers[alive, t], mask[alive, t] = tokens[:, 0], 1
+            going = torch.nonzero(tokens[:, 0] != processor.tokenizer.eos_token_id)[:, 0]
+            if len(going) < len(alive):
+                alive, tokens, seen, after = alive[going], tokens[going], seen[going], after[going]
+                cache.batch_select_indices(going)
+            if not len(alive) or t + 1 == row["code_tokens"]:
+                break
+            seen = F.pad(seen, (0, 1), value=1)
+            state = base.model(input_ids=tokens, attention_mask=seen, past_key_values=cache, use_cache=True,
+                               position_ids=(after + t).expand(3, 1, -1).mT).last_hidden_state[:, -1]         # (b, d)
+    longest = int(mask.sum(1).max())
+    return inputs, answers[:, :longest], mask[:, :longest]
 
 
 def decode(processor, answers, mask):
@@ -233,7 +256,7 @@ def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024
     tokens = answers[owner, place]                                                                            # (p, N)
     whose = torch.cat([prompt["attention_mask"] - 2, owner], 1)                       # (p, L); -1: prompt, -2: padding
     sees = ((whose[:, None] == -1) | (whose[:, None] == whose[:, :, None])).tril()                        # (p, L, L)
-    positions, _ = base.model.get_rope_index(**{k: v for k, v in prompt.items() if k != "pixel_values"})    # (3, p, l)
+    positions = prompt_positions(base, prompt)                                                             # (3, p, l)
     after = (positions.amax((0, 2))[:, None] + 1 + place).expand(3, -1, -1)                               # (3, p, N)
     hidden = base.model(
         input_ids=torch.cat([prompt["input_ids"], tokens], 1), position_ids=torch.cat([positions, after], 2),
@@ -416,9 +439,7 @@ def load_state(out, model, optimiser):
     """(step, stages) of the last saved state, put into model and optimiser."""
     state = torch.load(out / "state.pt", weights_only=True, map_location=model.device)
     model.load_state_dict(state["policy"], strict=False)
-    lr = optimiser.param_groups[0]["lr"]
     optimiser.load_state_dict(state["optimiser"])
-    optimiser.param_groups[0]["lr"] = lr                                   # that of --lr: it may have been too high
     return state["step"], state["stages"]
 
 
@@ -556,6 +577,8 @@ def main():
                 raise
             advantage = advantages(rewards, settings.group, settings.divide)                                  # (B,)
             clock.append(time.perf_counter())
+
+            optimiser.param_groups[0]["lr"] = settings.lr * min(1.0, step / max(1, settings.warmup))
 
             # 4. Update (Eq. 6). In the first epoch the sampling policy is the policy: its log p is kept as `old`.
             model.train()

@@ -41,7 +41,15 @@ def ours(folder):
     PRESETS["tiny"]["code_tokens"] = LENGTH
     loaded = []
     load = train_rl.load_roles
-    train_rl.load_roles = lambda *arguments: (load(*arguments), loaded.append(memory()))[0]
+
+    def load_endless(*arguments):
+        """Answers of exactly LENGTH tokens: the end is a token that sampling leaves out."""
+        model, processor, judge = load(*arguments)
+        processor.tokenizer.eos_token = "<|video_pad|>"
+        loaded.append(memory())
+        return model, processor, judge
+
+    train_rl.load_roles = load_endless
     with tempfile.TemporaryDirectory() as out:
         sys.argv = ["train_rl.py", "--reward", "oracle", "--model", folder, "--judge", folder, "--steps", str(STEPS),
                     "--prompts", str(P), "--group", str(G), "--micro", "32", "--images", "64", "--eval_images", "4",

@@ -228,21 +228,22 @@ def test_the_stop_token_is_trained_and_nothing_after_it(policy, monkeypatch):
     model, processor = policy
     stop, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
     prompts = draw_images("svg", 1, 1, 0)
-    made = torch.tensor([[7, 8, stop, pad], [7, 8, 9, 10]])                                 # the second ran out of room
-    monkeypatch.setattr(model, "generate", lambda input_ids, **_: torch.cat([input_ids, made], 1))
-    _, answers, mask = sample(model, processor, prompts, SimpleNamespace(row=ROW, settings=train_rl.Settings(group=2)))
-    assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]] and answers.tolist() == made.tolist()
+    drawn = iter(([[7], [7]], [[8], [8]], [[stop], [9]], [[10]]))         # the first ends, the second runs out of room
+    monkeypatch.setattr(torch, "multinomial", lambda *_: torch.tensor(next(drawn)))
+    run = SimpleNamespace(row=ROW | {"code_tokens": 4}, settings=train_rl.Settings(group=2))
+    _, answers, mask = sample(model, processor, prompts, run)
+    assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]] and answers.tolist() == [[7, 8, stop, pad], [7, 8, 9, 10]]
 
 
 @pytest.mark.parametrize("batch_size", [3, 64])
 def test_siblings_stand_together_whatever_the_batch(batch_size):
     """Cold sampling is greedy decoding: each picture's answer G times, in the order of the pictures."""
-    model, processor = load_model("data/tiny/base")
+    model, processor, _ = roles("data/tiny/base", "data/tiny/judge")
     prompts = draw_images("svg", 2, 1, 5) + draw_images("table", 1, 1, 5)
     run = SimpleNamespace(row=PRESETS["tiny"] | {"batch": batch_size},
                           settings=train_rl.Settings(group=2, temperature=1e-4))
     found = decode(processor, *sample(model, processor, prompts, run)[1:])
-    alone = visual_erm.generate(model, processor, [visual_erm.code_messages(p["task"], p["image"]) for p in prompts],
+    alone = visual_erm.generate(model.get_base_model(), processor, [visual_erm.code_messages(p["task"], p["image"]) for p in prompts],
                                 max_new_tokens=256, batch_size=1)
     assert found == [answer for answer in alone for _ in range(2)] and len(set(found)) == 3
 
