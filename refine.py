@@ -11,7 +11,7 @@
 `--out` gets the best code, strip.png (the reference and every round, the errors named below) and report.html; `--eval`
 writes table.md, rounds.csv and rounds.png instead. Departures from the paper: (1) the best round by reward is kept,
 not the last (`--keep last` is the paper's way); (2) code that does not render is revised with the renderer's sentence;
-(3) a single picture has no batch to be normalised by: r = clip(1 - S / 20, 0, 1), and R = 1 means: no error found.
+(3) a single picture has no batch to be normalised by: r = clip(1 - S / 50, 0, 1), and R = 1 means: no error found.
 In `--eval` feedback without a reward to trust (none, self) uses all rounds and keeps the last; tokens of a server are
 not counted.
 """
@@ -28,9 +28,9 @@ from transformers import HfArgumentParser
 
 from data.compare import compare, fidelity
 from render import Rendering, extract_code
-from visual_erm import (CATEGORIES, SCALE, InputError, Server, Verdict, VisualERM, code_messages, draw_alike, fit,
-                        generate, html_report, judge_messages, load_image, load_model, preset_for, read_pairs,
-                        revise_messages, severity_reward)
+from visual_erm import (CATEGORIES, NOTHING_SAID, SCALE, InputError, Server, Verdict, VisualERM, code_messages,
+                        draw_alike, fit, generate, html_report, judge_messages, load_image, load_model, preset_for,
+                        read_pairs, revise_messages, severity_reward)
 
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
 
@@ -49,8 +49,8 @@ class Settings:
     keep: str = field(default="best", metadata={"help": "which round is the answer: best (by reward) or last"})
     # evaluation
     feedback: str = field(default="none,self,judge,oracle,best-of-n", metadata={"help": "what --eval compares"})
-    seeds: int = field(default=3, metadata={"help": "runs of each kind in --eval; seed 0 takes the likeliest tokens"})
-    temperature: float = field(default=0.7, metadata={"help": "of the sampled drafts and revisions"})
+    seeds: int = field(default=3, metadata={"help": "runs of each kind in --eval"})
+    temperature: float = field(default=1.0, metadata={"help": "of drafts and revisions; 0 takes the likeliest tokens"})
     limit: int = field(default=150, metadata={"help": "pictures in --eval at most"})
     out: str = field(default="runs/refine", metadata={"help": "folder for what is written"})
     resume: bool = field(default=False, metadata={"help": "go on with an --eval that was cut short"})
@@ -123,7 +123,7 @@ def by_itself(policy):
 
 def by_nobody(items, drawings):
     """No feedback: asked to look again, and told nothing."""
-    return [("nothing was said about it", 0.0, None) for _ in items]
+    return [(NOTHING_SAID, 0.0, None) for _ in items]
 
 
 def worth(verdict):
@@ -194,8 +194,9 @@ def refine_one(path, settings, row):
     image = load_image(path)
     policy = Policy(settings.model or row["model"], row)
     judge = VisualERM(settings.judge or row["judge"], row)
+    torch.manual_seed(0)
     (history,) = refine([{"task": settings.task, "image": fit(image, row["canvas"])}], policy, by_judge(judge),
-                        settings.rounds, settings.threshold)
+                        settings.rounds, settings.threshold, settings.temperature)
     for t, r in enumerate(history):
         print(f"{'draft' if t == 0 else f'round {t}'}: reward {r.reward:.2f}")
         for error in r.verdict.errors if r.verdict else ():
@@ -270,12 +271,12 @@ def evaluate(settings, row):
         if any(r["feedback"] == kind and int(r["seed"]) == seed for r in rows):
             continue                                                                # done before the run was cut short
         torch.manual_seed(seed)
-        temperature, policy.tokens = settings.temperature if seed else 0.0, 0
+        policy.tokens = 0
         if kind == "best-of-n":
             histories = best_of(items, policy, judge, settings.rounds + 1, settings.temperature)
         else:
             threshold = settings.threshold if kind in ("judge", "oracle") else 2.0   # others cannot know when to stop
-            histories = refine(items, policy, critics[kind], settings.rounds, threshold, temperature)
+            histories = refine(items, policy, critics[kind], settings.rounds, threshold, settings.temperature)
         keep = settings.keep if kind in ("judge", "oracle", "best-of-n") else "last"
         for t, (points, executes) in enumerate(measure(items, histories, settings.rounds, keep)):
             rows.append({"feedback": kind, "seed": seed, "round": t, "fidelity": f"{points:.2f}",

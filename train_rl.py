@@ -68,9 +68,9 @@ class Settings:
     render_term: bool = field(default=True, metadata={"help": "r_rsr of Eq. 5: 1 more for code that renders"})
     scale: float = field(default=0.0, metadata={"help": "divides severities (published code: 50); 0: batch maximum"})
     # update
-    steps: int = field(default=60, metadata={"help": "optimiser steps are steps * epochs"})
+    steps: int = field(default=40, metadata={"help": "optimiser steps are steps * epochs"})
     epochs: int = field(default=1, metadata={"help": "updates on each batch; clipping matters from the second on"})
-    lr: float = field(default=1e-3, metadata={"help": "learning rate of AdamW on the adapter"})
+    lr: float = field(default=5e-4, metadata={"help": "learning rate of AdamW on the adapter"})
     warmup: int = field(default=10, metadata={"help": "steps in which --lr rises from 0: the first ones are noisy"})
     rank: int = field(default=16, metadata={"help": "rank of the policy's LoRA adapter"})
     beta: float = field(default=0.01, metadata={"help": "weight of the KL to the reference (k3 estimate)"})
@@ -444,7 +444,7 @@ def load_state(out, model, optimiser):
 
 
 def finish(out, model, held, stages, run):
-    """checkpoint/ (the adapter, as peft writes it), curves.png, and report.html with the likeliest programs' pictures.
+    """checkpoint/ (the adapter, as peft writes it), curves.png, and report.html with pictures of what was sampled.
 
     The report has three stages of the first four held-out pictures of each task and, marked, up to four where the
     reward rose most while the fidelity fell: reward hacking, if there is any.
@@ -459,19 +459,21 @@ def finish(out, model, held, stages, run):
     fixed = [i for task in CATEGORIES for i in [i for i, p in enumerate(held) if p["task"] == task][:4]]
     fell = [i for i in range(len(held)) if after[i][1] > before[i][1] and after[i][2] < before[i][2]]
     hacked = sorted(fell, key=lambda i: before[i][1] - after[i][1])[:4]
+    wanted = [(i, step) for i in dict.fromkeys(fixed + hacked) for step in shown]
+    drawings = dict(zip(wanted, render_many([(held[i]["task"], stages[step][i][0]) for i, step in wanted],
+                                            size=SIZES[run.settings.level])))
+    good = [key for key in wanted if isinstance(drawings[key], Rendering)]
+    verdicts = dict(zip(good, ask(run.judge, [(held[i]["task"], held[i]["image"], drawings[i, step].image)
+                                              for i, step in good])))
     for i in dict.fromkeys(fixed + hacked):
-        codes = [stages[step][i][0] for step in shown]
-        drawings = render_many([(held[i]["task"], code) for code in codes], size=SIZES[run.settings.level])
-        good = [(step, drawn) for step, drawn in zip(shown, drawings) if isinstance(drawn, Rendering)]
-        verdicts = ask(run.judge, [(held[i]["task"], held[i]["image"], drawn.image) for _, drawn in good])
-        values = {f"{name} at step {step}": stages[step][i][column]
-                  for name, column in (("fidelity", 2), ("reward", 1)) for step in shown}
-        title = f"{held[i]['task']} {i + 1}" + (": reward up, fidelity down" if i in hacked else "")
-        cards.append({"title": title, "values": values,
-                      "verdicts": {f"The judge on step {step}:": v for (step, _), v in zip(good, verdicts)},
+        mine = [step for step in shown if (i, step) in verdicts]
+        cards.append({"title": f"{held[i]['task']} {i + 1}" + (": reward up, fidelity down" if i in hacked else ""),
+                      "values": {f"{name} at step {step}": stages[step][i][column]
+                                 for name, column in (("fidelity", 2), ("reward", 1)) for step in shown},
+                      "verdicts": {f"The judge on step {step}:": verdicts[i, step] for step in mine},
                       "images": [("reference", held[i]["image"]),
-                                 *((f"step {step}", drawn.image) for step, drawn in good)],
-                      "texts": {"reference code": held[i]["code"], "last code": codes[-1]}})
+                                 *((f"step {step}", drawings[i, step].image) for step in mine)],
+                      "texts": {"reference code": held[i]["code"], "last code": stages[shown[-1]][i][0]}})
     (out / "report.html").write_text(html_report(
         f"GRPO with reward {run.settings.reward}", cards,
         f"Held-out pictures at the steps {', '.join(map(str, shown))}."),
@@ -524,10 +526,9 @@ def main():
           f"{sum(p.numel() for p in policy) / 1e6:.2f}M weights", flush=True)
 
     def look(step):
-        """Score the held-out pictures and remember their likeliest programs."""
-        found, _ = evaluate(model.eval(), processor, held, run, settings.temperature)
-        greedy, stages[step] = evaluate(model, processor, held, run, 0.0)
-        found["greedy"] = greedy["fidelity"]
+        """Score the held-out pictures and remember the programs that were sampled."""
+        found, stages[step] = evaluate(model.eval(), processor, held, run, settings.temperature)
+        found["greedy"] = evaluate(model, processor, held, run, 0.0)[0]["fidelity"]
         tqdm.write(f"step {step} held-out: " + ", ".join(f"{name} {value:.3g}" for name, value in found.items()))
         return found
 

@@ -247,6 +247,9 @@ def code_prompt(task: str) -> str:
     return f"Write the {LANGUAGE[task]} that redraws this image exactly. Answer with the code only."
 
 
+NOTHING_SAID = "nothing was said about it"           # the feedback of a revision without a judge
+
+
 def revise_prompt(task: str, code: str, feedback: str) -> str:
     """What the policy is asked in a revision (Eq. 9): image, draft and the judge's list to better code.
 

@@ -29,11 +29,22 @@ def reading(pair, side):
     return code_messages(pair["category"], Image.open(pair[f"{side}_img_path"])), pair[f"{side}_code"]
 
 
+def sloppy(pair, side):
+    """One picture -> the code of the other picture of its pair, a damaged copy: how a careless annotator draws."""
+    return reading(pair, side)[0], pair["pred_code" if side == "gt" else "gt_code"]
+
+
 def revising(pair):
     """The reference, a damaged program and the exact verdict on it -> the true code."""
     messages = revise_messages(pair["category"], Image.open(pair["gt_img_path"]), pair["pred_code"],
                                verdict_of(pair).to_json())
     return messages, pair["gt_code"]
+
+
+def keeping(pair, feedback):
+    """The same with feedback that names no error -> the program as it was: a revision does what it is told, no more."""
+    return revise_messages(pair["category"], Image.open(pair["gt_img_path"]), pair["pred_code"], feedback), \
+        pair["pred_code"]
 
 
 def training_batch(processor, samples, differences=False):

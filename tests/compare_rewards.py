@@ -28,7 +28,7 @@ class Settings:
     tasks: str = field(default="chart,table,svg", metadata={"help": "one run for each"})
     rewards: str = field(default="text,vision,verm,oracle", metadata={"help": "rewards of train_rl.py"})
     seeds: int = field(default=3, metadata={"help": "0, 1, ..."})
-    steps: int = field(default=60, metadata={"help": "of each run"})
+    steps: int = field(default=40, metadata={"help": "of each run"})
     jobs: int = field(default=2, metadata={"help": "runs at the same time, one thread each"})
     options: str = field(default="", metadata={"help": "further flags for train_rl.py, in quotes"})
     out: str = field(default="runs/rewards", metadata={"help": "folder with a run folder for each"})

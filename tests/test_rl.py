@@ -3,6 +3,7 @@ import csv
 import doctest
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -430,17 +431,13 @@ def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, tmp_path, kill):
 
 
 def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, monkeypatch, tmp_path):
-    model = torch.nn.Linear(2, 2)
-    model.device = torch.device("cpu")
-    optimiser = torch.optim.AdamW(model.parameters(), lr=0.5)
-    model(torch.ones(2)).sum().backward()
-    optimiser.step()
-    train_rl.save_state(tmp_path, model, optimiser, 3, {0: [("code", 1.0, 50.0)]})
-    lower = torch.optim.AdamW(model.parameters(), lr=0.1)
-    assert train_rl.load_state(tmp_path, model, lower) == (3, {0: [("code", 1.0, 50.0)]})
-    assert lower.param_groups[0]["lr"] == 0.1 and lower.state_dict()["state"][0]["step"] == 1
-    monkeypatch.setattr(sys, "argv", ["train_rl.py", *map(str, SMALL), "--rank", "4", "--eval_every", "2", "--resume",
-                                      "--out", str(unbroken)])
+    shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
+    command = ["train_rl.py", *map(str, SMALL), "--eval_every", "2", "--resume", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*command, "--steps", "5", "--lr", "0"])
+    assert train_rl.main() == 0
+    assert [row["step"] for row in rows(tmp_path)] == ["0", "1", "2", "3", "4", "5"]
+    assert all(torch.equal(weights(tmp_path)[name], p) for name, p in weights(unbroken).items())
+    monkeypatch.setattr(sys, "argv", [*command, "--rank", "4"])
     with pytest.raises(InputError, match="was started with --rank 16, not 4"):
         train_rl.main()
 
