@@ -184,8 +184,9 @@ def pick(inputs, rows):
 
 
 def prompt_positions(base, prompt):
-    """(3, P, l) positions of a prompt's tokens: frame, row and column in a picture, three times the same in text."""
-    return base.model.get_rope_index(**{k: v for k, v in prompt.items() if k != "pixel_values"})[0]
+    """Positions (3, P, l) of prompts' tokens (in a picture frame, row and column), and (P,) of the first token after."""
+    positions, _ = base.model.get_rope_index(**{k: v for k, v in prompt.items() if k != "pixel_values"})
+    return positions, positions.amax((0, 2)) + 1
 
 
 @torch.no_grad()
@@ -207,13 +208,13 @@ def sample(model, processor, prompts, run):
     mask = torch.zeros_like(answers)
     for some in torch.arange(len(prompts)).split(max(1, row["batch"] // group)):
         prompt = pick(inputs, some)
-        positions = prompt_positions(base, prompt)                                                         # (3, p, l)
+        positions, after = prompt_positions(base, prompt)                                            # (3, p, l), (p,)
         out = base.model(**prompt, position_ids=positions, use_cache=True)
         cache = out.past_key_values
         cache.batch_repeat_interleave(group)
         alive = torch.arange(some[0] * group, (some[-1] + 1) * group, device=model.device)             # (b,), rows of B
         state, seen, after = (t.repeat_interleave(group, 0) for t in (
-            out.last_hidden_state[:, -1], prompt["attention_mask"], positions.amax((0, 2)) + 1))
+            out.last_hidden_state[:, -1], prompt["attention_mask"], after))
         for t in range(row["code_tokens"]):
             logits = base.lm_head(state).float() / run.settings.temperature                                   # (b, V)
             logits[:, [model.config.image_token_id, model.config.video_token_id]] = -torch.inf
@@ -256,10 +257,10 @@ def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024
     tokens = answers[owner, place]                                                                            # (p, N)
     whose = torch.cat([prompt["attention_mask"] - 2, owner], 1)                       # (p, L); -1: prompt, -2: padding
     sees = ((whose[:, None] == -1) | (whose[:, None] == whose[:, :, None])).tril()                        # (p, L, L)
-    positions = prompt_positions(base, prompt)                                                             # (3, p, l)
-    after = (positions.amax((0, 2))[:, None] + 1 + place).expand(3, -1, -1)                               # (3, p, N)
+    positions, after = prompt_positions(base, prompt)                                                # (3, p, l), (p,)
     hidden = base.model(
-        input_ids=torch.cat([prompt["input_ids"], tokens], 1), position_ids=torch.cat([positions, after], 2),
+        input_ids=torch.cat([prompt["input_ids"], tokens], 1), position_ids=torch.cat([
+            positions, (after[:, None] + place).expand(3, -1, -1)], 2),
         attention_mask=torch.zeros(sees.shape, dtype=base.dtype, device=sees.device).masked_fill(
             ~sees, torch.finfo(base.dtype).min)[:, None], pixel_values=prompt["pixel_values"],
         image_grid_thw=prompt["image_grid_thw"], use_cache=False).last_hidden_state                       # (p, L, d)
@@ -362,20 +363,26 @@ class Run:
         self.scale, self.encoder, self.unreadable = None, None, 0
 
 
-def evaluate(model, processor, held, run, temperature):
-    """({column: value}, [(code, reward, fidelity)]): a program for each held-out picture (temperature 0: likeliest)"""
+def draw_held(model, processor, held, run, temperature):
+    """(codes, drawings, fidelities) of a program for each held-out picture; temperature 0: the likeliest."""
     torch.manual_seed(run.settings.seed)                                   # the same random numbers at every step
     answers = generate(model, processor, [code_messages(p["task"], fit(p["image"], run.row["canvas"])) for p in held],
                        max_new_tokens=run.row["code_tokens"], batch_size=run.row["batch"], temperature=temperature)
     codes = [extract_code(p["task"], answer) for p, answer in zip(held, answers)]
     drawings = render_many([(p["task"], code) for p, code in zip(held, codes)], size=SIZES[run.settings.level])
+    return codes, drawings, [fidelity(p["scene"], drawn.scene) for p, drawn in zip(held, drawings)]
+
+
+def evaluate(model, processor, held, run):
+    """({column: value}, [(code, reward, fidelity)] of the sampled program for each held-out picture)."""
+    codes, drawings, points = draw_held(model, processor, held, run, run.settings.temperature)
     rewards = score(held, codes, drawings, run, run.settings.scale or SCALE)  # constant, or steps could not be compared
-    points = [fidelity(p["scene"], drawn.scene) for p, drawn in zip(held, drawings)]
     found = {"proxy": sum(rewards) / len(held), "fidelity": sum(points) / len(held),
              "held_executes": 100 * sum(isinstance(drawn, Rendering) for drawn in drawings) / len(held)}
     for task in CATEGORIES:
         mine = [point for p, point in zip(held, points) if p["task"] == task]
         found |= {task: sum(mine) / len(mine)} if mine else {}
+    found["greedy"] = sum(draw_held(model, processor, held, run, 0.0)[2]) / len(held)
     return found, list(zip(codes, rewards, points))
 
 
@@ -527,8 +534,7 @@ def main():
 
     def look(step):
         """Score the held-out pictures and remember the programs that were sampled."""
-        found, stages[step] = evaluate(model.eval(), processor, held, run, settings.temperature)
-        found["greedy"] = evaluate(model, processor, held, run, 0.0)[0]["fidelity"]
+        found, stages[step] = evaluate(model.eval(), processor, held, run)
         tqdm.write(f"step {step} held-out: " + ", ".join(f"{name} {value:.3g}" for name, value in found.items()))
         return found
 

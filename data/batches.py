@@ -34,17 +34,15 @@ def sloppy(pair, side):
     return reading(pair, side)[0], pair["pred_code" if side == "gt" else "gt_code"]
 
 
-def revising(pair):
-    """The reference, a damaged program and the exact verdict on it -> the true code."""
+def revising(pair, unsaid=None):
+    """The reference, a damaged program and the exact verdict on it -> the true code.
+
+    With `unsaid`, feedback that names no error, in the verdict's place -> the program as it was: a revision does what
+    it is told, no more.
+    """
     messages = revise_messages(pair["category"], Image.open(pair["gt_img_path"]), pair["pred_code"],
-                               verdict_of(pair).to_json())
-    return messages, pair["gt_code"]
-
-
-def keeping(pair, feedback):
-    """The same with feedback that names no error -> the program as it was: a revision does what it is told, no more."""
-    return revise_messages(pair["category"], Image.open(pair["gt_img_path"]), pair["pred_code"], feedback), \
-        pair["pred_code"]
+                               unsaid or verdict_of(pair).to_json())
+    return messages, pair["pred_code" if unsaid else "gt_code"]
 
 
 def training_batch(processor, samples, differences=False):

@@ -32,7 +32,7 @@ from transformers import (HfArgumentParser, PreTrainedTokenizerFast, Qwen2VLImag
                           Qwen3VLForConditionalGeneration)
 
 from data import worlds
-from data.batches import STOP, keeping, reading, revising, sloppy, training_batch, verdict_of
+from data.batches import STOP, reading, revising, sloppy, training_batch, verdict_of
 from data.build import SIZES, hold_out
 from data.compare import fidelity
 from data.muon import MuonAdamW
@@ -60,7 +60,7 @@ class Settings:
     steps: int = field(default=6000, metadata={"help": "optimiser steps"})
     batch: int = field(default=16, metadata={"help": "programs a step"})
     model: str = field(default="", metadata={"help": "go on with the weights of this folder; default: random ones"})
-    sloppy: float = field(default=0.0, metadata={"help": "share of readings answered with the damaged neighbour's code"})
+    sloppy: float = field(default=0.0, metadata={"help": "share of readings answered with a damaged neighbour's code"})
     lr: float = field(default=3e-3, metadata={"help": "highest learning rate of Muon; AdamW takes a third of it"})
     revise: float = field(default=0.15, metadata={"help": "share of steps with revisions in the last half"})
     every: int = field(default=500, metadata={"help": "steps between two saved states and counts of exact copies"})
@@ -138,8 +138,8 @@ def choose(rng, readings, pairs, step, settings, rank, ranks):
         task = rng.choice(list(readings))
         if revise:
             pair, told = rng.choice(pairs[task]), rng.random() < 0.75
-            what = (pair,) if told else (pair, rng.choice((NOTHING_SAID, Verdict(task, []).to_json())))
-            rows.append((1000, len(rows), revising if told else keeping, what))
+            unsaid = None if told else rng.choice((NOTHING_SAID, Verdict(task, []).to_json()))
+            rows.append((1000, len(rows), revising, (pair, unsaid)))
         else:
             length, *picture = readings[task][rng.randrange(len(readings[task]) // share)]
             make = sloppy if rng.random() < settings.sloppy else reading
@@ -202,7 +202,7 @@ def start(settings, run):
     torch.manual_seed(settings.seed)
     if settings.model:
         model, processor = load_model(settings.model)
-        return prepare(pairs, held, model, processor)
+        return prepare(pairs, held, model.float(), processor)            # weights that train are float32
     if not (run / "tokenizer").exists():
         some = random.Random(0).sample(pairs, min(20000, len(pairs)))
         texts = (text for pair in some for text in (pair["pred_code"] + STOP, verdict_of(pair).to_json() + STOP))
