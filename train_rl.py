@@ -184,7 +184,7 @@ def pick(inputs, rows):
 
 
 def prompt_positions(base, prompt):
-    """Positions (3, P, l) of prompts' tokens (in a picture frame, row and column), and (P,) of the first token after."""
+    """Positions (3, P, l) of prompts' tokens (in a picture: frame, row, column), and (P,) of the first token after."""
     positions, _ = base.model.get_rope_index(**{k: v for k, v in prompt.items() if k != "pixel_values"})
     return positions, positions.amax((0, 2)) + 1
 
