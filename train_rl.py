@@ -10,7 +10,7 @@ shipped judge is a model of its own.
 
     python train_rl.py --task svg --reward verm                    # tiny models, minutes on 2 cores
     python train_rl.py --task svg --reward 0.5*verm+0.5*text       # rewards can be mixed
-    python train_rl.py --task chart --preset 8b --level 2 --lr 1e-5 --micro 1 --prompts 2      # QLoRA, a GPU; untried
+    python train_rl.py --task chart --preset 8b --level 2 --lr 1e-5 --prompts 4                # QLoRA, a GPU; untried
 
 It prints a line a step and what the held-out pictures gained. `--out` gets config.json, log.csv, samples.jsonl
 (programs and rewards of the last step), curves.png, report.html and checkpoint/ (the policy's adapter). log.csv has
@@ -34,7 +34,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
@@ -43,7 +42,7 @@ from transformers import HfArgumentParser
 from data.build import SIZES, draw_images
 from data.compare import fidelity
 from render import Rendering, SandboxMissing, extract_code, render_many
-from visual_erm import (CATEGORIES, NO_REPLY, SCALE, InputError, VisualERM, VisionEncoder, choose_preset,
+from visual_erm import (CATEGORIES, NO_REPLY, SCALE, InputError, VisualERM, VisionEncoder, add_adapter, choose_preset,
                         code_messages, fit, generate, html_report, load_model, ssim, teds, text_similarity,
                         verm_rewards)
 
@@ -77,7 +76,7 @@ class Settings:
     clip_low: float = field(default=0.2, metadata={"help": "ratio to the sampling policy is clipped at 1 - this"})
     clip_high: float = field(default=0.2, metadata={"help": "... and at 1 + this"})
     divide: bool = field(default=True, metadata={"help": "divide advantages by the group's deviation; not in Dr. GRPO"})
-    micro: int = field(default=32, metadata={"help": "programs in memory at once in the update"})
+    micro: int = field(default=None, metadata={"help": "programs in memory at once in the update; default: preset's"})
     # bookkeeping
     eval_every: int = field(default=10, metadata={"help": "steps between two scores on held-out pictures, and states"})
     eval_images: int = field(default=60, metadata={"help": "held-out pictures, for each task"})
@@ -238,16 +237,18 @@ def decode(processor, answers, mask):
     return [processor.tokenizer.decode(row[real.bool()], skip_special_tokens=True) for row, real in zip(answers, mask)]
 
 
-def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=1024):
+def log_probs(model, inputs, answers, mask, rows, group, temperature, chunk=None):
     """log p of the answers `rows` (indices into B = P * G) given their prompts, (len(rows), T); 0 where mask is 0.
 
     Siblings share their prompt: one sequence is a prompt and then the answers to it, end to end, without padding. A
     token sees the prompt and what comes before it in its own answer, and has the position it would have alone. So the
     picture, most of the tokens of a short answer, is read once and not G times.
     Only the answers' hidden states meet the vocabulary, `chunk` tokens at a time and recomputed in the backward pass:
-    the logits of 32 answers of 1,000 tokens would be 20 GB for a vocabulary of 150,000.
+    the logits of 32 answers of 1,000 tokens would be 20 GB for a vocabulary of 150,000. By default 1,024 tokens, or
+    fewer if their logits took more than a quarter of a gigabyte.
     """
     base = model.get_base_model()
+    chunk = chunk or min(1024, 2 ** 26 // base.lm_head.out_features)
     pictures, mine = torch.unique(rows.to(mask.device) // group, return_inverse=True)                    # (p,), (b,)
     prompt, answers, mask = pick(inputs, pictures), answers[rows], mask[rows].bool()
     start = prompt["input_ids"].shape[1]
@@ -322,14 +323,13 @@ def load_roles(settings, row):
     """(model with the adapter "policy", processor, judge): one copy of the base's weights for all roles.
 
     A judge with weights of its own (a full checkpoint, or another base's adapter) or behind a URL stays apart: two 8B
-    models in 4 bits need some 15 GB before the first activation, which is too much for a 24 GB GPU.
+    models in 4 bits need some 15 GB before the first activation, where one and an adapter need 9.
     """
     name = settings.model or row["model"]
     base, processor = load_model(name, quantize=row["quantize"], max_pixels=row["max_pixels"])
     if row["quantize"]:                                  # memory is short: recompute activations in the backward pass
         base.gradient_checkpointing_enable({"use_reentrant": False})
-    model = get_peft_model(base, LoraConfig(r=settings.rank, lora_alpha=settings.rank, target_modules="all-linear"),
-                           adapter_name="policy")
+    model = add_adapter(base, row, settings.rank, "policy")
     judge = settings.judge or row["judge"]
     adapter = Path(judge, "adapter_config.json")
     if not (adapter.is_file() and same_base(json.loads(adapter.read_text())["base_model_name_or_path"], name)):
@@ -512,8 +512,9 @@ def plot(log, path, reward):
 def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
     tasks, out = settings.task.split(","), Path(settings.out)
-    check(settings, out)
     row = choose_preset(settings.preset)
+    settings.micro = row["micro"] if settings.micro is None else settings.micro
+    check(settings, out)
     out.mkdir(parents=True, exist_ok=True)
     if not settings.resume:
         (out / "state.pt").unlink(missing_ok=True)               # or a later --resume could mix two runs
@@ -641,4 +642,6 @@ if __name__ == "__main__":
         sys.exit(main())
     except (InputError, SandboxMissing) as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+    except torch.OutOfMemoryError as error:
+        print(f"The GPU's memory is full: lower --group, --micro or the preset's tokens ({error})", file=sys.stderr)
+    sys.exit(2)

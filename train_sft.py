@@ -12,7 +12,8 @@ config.json, log.csv, curves.png, held.jsonl, held.json (its scores) with the ju
 run goes on with `--resume`, to the same losses. Departures from the paper:
 
 1. LoRA instead of full fine-tuning by default, so that judge, policy and reference can share one base; `--full` is
-   the paper's way and writes a complete model. `--quantize` puts the base into 4 bits (QLoRA).
+   the paper's way and writes a complete model. The presets 2b and 8b put the base into 4 bits (QLoRA) and leave the
+   vision tower as it is; `--adapt all-linear` trains that as well.
 2. Labels come from measured scenes and not from a stronger model (see data/compare.py).
 3. A share of the samples still is image-to-code (`--read`), so that a small model does not forget how to look.
 4. With `--differences` the loss also asks, at each image token of the second picture, whether its patch differs from
@@ -20,6 +21,7 @@ run goes on with `--resume`, to the same losses. Departures from the paper:
    pair, and in hours from verdicts alone (figures in data/tiny/README.md).
 """
 import csv
+import gc
 import json
 import os
 import random
@@ -31,7 +33,6 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
 from tqdm import tqdm
 from transformers import HfArgumentParser, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -40,7 +41,7 @@ from data import bench
 from data.batches import judging, reading, training_batch
 from data.build import hold_out
 from data.muon import MuonAdamW
-from visual_erm import InputError, VisualERM, choose_preset, has_bfloat16, load_model, read_pairs
+from visual_erm import InputError, VisualERM, add_adapter, choose_preset, has_bfloat16, load_model, read_pairs
 
 
 COLUMNS = ("step", "loss", "lr", "samples_per_s", "peak_gb", "f1h", "f1s", "sc")
@@ -56,11 +57,12 @@ class Settings:
     # how
     full: bool = field(default=False, metadata={"help": "train all weights instead of a LoRA adapter"})
     rank: int = field(default=64, metadata={"help": "rank of the LoRA adapter"})
-    quantize: bool = field(default=False, metadata={"help": "base in 4-bit NF4 (QLoRA)"})
+    adapt: str = field(default=None, metadata={"help": "layers LoRA trains: all-linear or a regex; default: preset's"})
+    quantize: bool = field(default=None, metadata={"help": "base in 4-bit NF4 (QLoRA); default: as the preset says"})
     optim: str = field(default="adamw", metadata={"help": "adamw, or muon for models trained from scratch"})
     lr: float = field(default=1e-3, metadata={"help": "highest learning rate (8B: 1e-5 full, 1e-4 LoRA)"})
     batch: int = field(default=32, metadata={"help": "pairs an optimiser step"})
-    micro: int = field(default=32, metadata={"help": "pairs held in memory at once; divides --batch"})
+    micro: int = field(default=None, metadata={"help": "pairs in memory at once, divides --batch; default: preset's"})
     steps: int = field(default=2000, metadata={"help": "optimiser steps"})
     read: float = field(default=0.1, metadata={"help": "share of image-to-code samples"})
     differences: bool = field(default=False, metadata={"help": "also learn which patches of the two pictures differ"})
@@ -120,12 +122,6 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
-def add_adapter(model, rank):
-    """The judge's LoRA adapter on every linear layer of language model and vision tower."""
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=rank, target_modules="all-linear"),
-                          adapter_name="default")
-
-
 def last_state(folder):
     """The newest state in `folder` that was written to its end, or None. trainer_state.json is written last."""
     for state in sorted(Path(folder).glob("checkpoint-*"), key=lambda path: -int(path.name.split("-")[1])):
@@ -158,18 +154,8 @@ def plot(log, path):
     plt.close(fig)
 
 
-def main():
-    (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
-    ranks = int(os.environ.get("WORLD_SIZE", 1))                                                    # set by torchrun
-    if settings.batch % (settings.micro * ranks):
-        raise InputError(f"--micro {settings.micro} times {ranks} processes does not divide --batch {settings.batch}.")
-    if settings.optim not in ("adamw", "muon"):
-        raise InputError(f"--optim {settings.optim!r} is unknown; choose adamw or muon.")
-    out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
-
-    # 1. Data: whole families (a program and its damaged copies) are held out.
+def read_data(settings, out):
+    """Pairs to learn from and pairs held out, whole families (a program and its damaged copies); writes held.jsonl."""
     pairs = read_pairs(settings.data)
     train, held = hold_out(pairs, settings.eval_pairs)
     if len(train) < settings.batch:
@@ -181,41 +167,75 @@ def main():
     temporary = out / f"held.{os.getpid()}.tmp"                          # several processes write the same rows at once
     temporary.write_text("".join(lines))
     temporary.replace(out / "held.jsonl")
+    return train, held
 
-    # 2. Model: the base with a LoRA adapter, or all of its weights. Weights that train are float32.
-    torch.manual_seed(settings.seed)
-    row = choose_preset(settings.preset) | {"quantize": settings.quantize}
+
+def load(settings, row):
+    """(model, processor): the base with a LoRA adapter, or with `--full` all of its weights in float32, to train."""
     model, processor = load_model(settings.model or row["model"], quantize=row["quantize"],
                                   max_pixels=row["max_pixels"])
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")     # with few patches 1.4 times as fast in training as the fused kernel
     if settings.full:
-        model.float().requires_grad_(True)
-    else:
-        model = add_adapter(model, settings.rank)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    print(f"{len(train)} pairs to learn, {len(held)} held out; {trained / 1e6:.2f}M of "
-          f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M weights train")
+        return model.float().requires_grad_(True), processor
+    return add_adapter(model, row, settings.rank, "default"), processor
 
-    # 3. Train: loss on the answer's tokens only (Eq. 2); `training_batch` masks the prompt.
-    cuda = torch.cuda.is_available()
+
+def make_trainer(model, processor, train, callbacks, settings, row, ranks=1):
+    """trl's trainer. Loss on the answer's tokens only (Eq. 2), for `training_batch` masks the prompt; trl meets the
+    vocabulary with few tokens at a time."""
+    out, cuda = Path(settings.out), torch.cuda.is_available()
     trainer = SFTTrainer(
         model=model, processing_class=processor, train_dataset=Dataset.from_dict({"pair": range(len(train))}),
         data_collator=lambda rows: training_batch(processor, [sample(train[row["pair"]], settings) for row in rows],
                                                   settings.differences),
-        callbacks=[Log(out, settings, VisualERM((model, processor), row), bench.read_pairs(out / "held.jsonl"))],
+        callbacks=callbacks,
         optimizers=(MuonAdamW(model, settings.lr) if settings.optim == "muon" else None, None),
         args=SFTConfig(
             output_dir=str(out / "state"), max_steps=settings.steps, per_device_train_batch_size=settings.micro,
             gradient_accumulation_steps=settings.batch // settings.micro // ranks, learning_rate=settings.lr,
             lr_scheduler_type="cosine", warmup_steps=min(100, settings.steps // 10), max_grad_norm=1.0,
-            bf16=has_bfloat16(model.device), gradient_checkpointing=cuda or settings.quantize,
+            bf16=has_bfloat16(model.device), gradient_checkpointing=cuda or row["quantize"],
             gradient_checkpointing_kwargs={"use_reentrant": False}, logging_steps=settings.log_every,
             save_steps=settings.save_every, save_total_limit=1, report_to=[], seed=settings.seed, max_length=None,
             remove_unused_columns=False, dataset_kwargs={"skip_prepare_dataset": True}, use_cpu=not cuda,
             ddp_backend=("nccl" if cuda else "gloo") if ranks > 1 else None))
-    trainer.train(resume_from_checkpoint=last_state(out / "state") if settings.resume else None)
+    for p in model.parameters():
+        if p.requires_grad:                        # trl makes the adapter of a 4-bit base bfloat16, where a step of
+            p.data = p.data.float()                # less than 1/256 of a weight is none
+    return trainer
 
+
+def main():
+    (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
+    row = choose_preset(settings.preset)
+    row = row | {"adapt": settings.adapt or row["adapt"], "quantize": row["quantize"] and not settings.full
+                 if settings.quantize is None else settings.quantize}
+    settings.micro = min(row["micro"], settings.batch) if settings.micro is None else settings.micro
+    ranks = int(os.environ.get("WORLD_SIZE", 1))                                                    # set by torchrun
+    if settings.micro < 1 or settings.batch % (settings.micro * ranks):
+        raise InputError(f"--micro {settings.micro} times {ranks} processes does not divide --batch {settings.batch}.")
+    if settings.optim not in ("adamw", "muon"):
+        raise InputError(f"--optim {settings.optim!r} is unknown; choose adamw or muon.")
+    if settings.full and row["quantize"]:
+        raise InputError("--full trains all weights, which 4 bits cannot hold; leave out --full or --quantize.")
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
+
+    # 1. Data.
+    train, held = read_data(settings, out)
+
+    # 2. Model.
+    torch.manual_seed(settings.seed)
+    model, processor = load(settings, row)
+    trained, weights = model.num_parameters(only_trainable=True), model.num_parameters()      # 4-bit ones counted right
+    print(f"{len(train)} pairs to learn, {len(held)} held out; {trained / 1e6:.2f}M of {weights / 1e6:.2f}M weights train")
+
+    # 3. Train.
+    log = Log(out, settings, VisualERM((model, processor), row), bench.read_pairs(out / "held.jsonl"))
+    trainer = make_trainer(model, processor, train, [log], settings, row, ranks)
+    trainer.train(resume_from_checkpoint=last_state(out / "state") if settings.resume else None)
     if not trainer.is_world_process_zero():
         return 0
 
@@ -224,6 +244,9 @@ def main():
     model.to(torch.bfloat16).save_pretrained(out / "checkpoint")
     processor.save_pretrained(out / "checkpoint")
     plot(out / "log.csv", out / "curves.png")
+    del model, trainer, log                                            # or the GPU would have to hold two models
+    gc.collect()
+    torch.cuda.empty_cache()
     return bench.main([str(out / "held.jsonl"), "--judge", str(out / "checkpoint"), "--baselines", "--preset",
                        settings.preset, "--out", str(out / "held.json")])
 
@@ -233,4 +256,6 @@ if __name__ == "__main__":
         sys.exit(main())
     except InputError as error:
         print(error, file=sys.stderr)
-        sys.exit(2)
+    except torch.OutOfMemoryError as error:
+        print(f"The GPU's memory is full: lower --micro, --rank or the preset's max_pixels ({error})", file=sys.stderr)
+    sys.exit(2)

@@ -285,14 +285,17 @@ def revise_messages(task: str, image: Image.Image, code: str, feedback: str) -> 
 # ------------------------------------------------------------------------------------------------ 3. Models
 
 # One row per scale; scripts print the row they use. canvas: pictures are put on a white square of so many px (None: as
-# they are, the model's own bounds lowered to max_pixels). tokens: the longest answer. gpu: GB of GPU memory needed.
+# they are, the model's own bounds lowered to max_pixels). tokens: the longest answer. batch: answers written at once.
+# micro: pairs or programs in memory at once in training. adapt: layers that an adapter trains, "all-linear" or a
+# regular expression; the big rows leave the vision tower as it is. gpu: GB of GPU memory needed.
+LANGUAGE_LAYERS = r".*language_model.*_proj"
 PRESETS = {
     "tiny": dict(model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
-                 code_tokens=256, verdict_tokens=512, batch=64, quantize=False, gpu=0),
+                 code_tokens=256, verdict_tokens=512, batch=64, micro=32, adapt="all-linear", quantize=False, gpu=0),
     "2b": dict(model="Qwen/Qwen3-VL-2B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
-               code_tokens=2048, verdict_tokens=2048, batch=8, quantize=True, gpu=16),
+               code_tokens=2048, verdict_tokens=1024, batch=4, micro=4, adapt=LANGUAGE_LAYERS, quantize=True, gpu=16),
     "8b": dict(model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None, max_pixels=1024 * 1024,
-               code_tokens=4096, verdict_tokens=2048, batch=4, quantize=True, gpu=24),
+               code_tokens=2048, verdict_tokens=1024, batch=8, micro=1, adapt=LANGUAGE_LAYERS, quantize=True, gpu=24),
 }
 
 
@@ -380,9 +383,29 @@ def load_model(name: str, *, quantize: bool = False, device=None, dtype=None, ma
             from peft import PeftModel  # only here: most runs need no adapter
 
             model = PeftModel.from_pretrained(model, name)
+    except torch.OutOfMemoryError:
+        raise                                  # a RuntimeError, but nothing is wrong with the folder
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(_why_not(base, error)) from error
     return model.eval(), load_processor(processor, max_pixels=max_pixels)
+
+
+def add_adapter(model, row: dict, rank: int, name: str):
+    """`model` with a new LoRA adapter `name` on the layers that `row` names, as a peft model: only the adapter trains.
+
+    Raises InputError if there are no such layers.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=row["adapt"])
+    try:
+        model = get_peft_model(model, lora, adapter_name=name)
+    except (ValueError, re.error) as error:
+        raise InputError(f"{row['adapt']!r} names no layers that an adapter can train ({_why(error)}).") from error
+    tower = model.get_base_model().model.visual
+    if not any(p.requires_grad for p in tower.parameters()):
+        tower.forward = torch.no_grad()(tower.forward)  # else peft and transformers keep its activations for nothing
+    return model
 
 
 def choose_device(device=None, dtype=None) -> tuple[torch.device, torch.dtype]:
@@ -392,6 +415,8 @@ def choose_device(device=None, dtype=None) -> tuple[torch.device, torch.dtype]:
     device = torch.device(device or gpu or "cpu")
     if device.type == "cuda" and gpu != "cuda":
         raise InputError(f"The device {device} was asked for, but PyTorch finds no CUDA GPU here; leave it out.")
+    if device.type == "cuda":  # caches that grow by a token at a time would leave holes that nothing fits
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     if dtype is None:
         bf16 = device.type == "cuda" and has_bfloat16(device)
         dtype = torch.bfloat16 if bf16 else torch.float16 if device.type == "cuda" else torch.float32
