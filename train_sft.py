@@ -230,7 +230,8 @@ def main():
     torch.manual_seed(settings.seed)
     model, processor = load(settings, row)
     trained, weights = model.num_parameters(only_trainable=True), model.num_parameters()      # 4-bit ones counted right
-    print(f"{len(train)} pairs to learn, {len(held)} held out; {trained / 1e6:.2f}M of {weights / 1e6:.2f}M weights train")
+    print(f"{len(train)} pairs to learn, {len(held)} held out; {trained / 1e6:.2f}M of {weights / 1e6:.2f}M weights "
+          "train")
 
     # 3. Train.
     log = Log(out, settings, VisualERM((model, processor), row), bench.read_pairs(out / "held.jsonl"))
