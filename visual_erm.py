@@ -399,13 +399,9 @@ def add_adapter(model, row: dict, rank: int, name: str):
 
     lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=row["adapt"])
     try:
-        model = get_peft_model(model, lora, adapter_name=name)
+        return get_peft_model(model, lora, adapter_name=name)
     except (ValueError, re.error) as error:
         raise InputError(f"{row['adapt']!r} names no layers that an adapter can train ({_why(error)}).") from error
-    tower = model.get_base_model().model.visual
-    if not any(p.requires_grad for p in tower.parameters()):
-        tower.forward = torch.no_grad()(tower.forward)  # else peft and transformers keep its activations for nothing
-    return model
 
 
 def choose_device(device=None, dtype=None) -> tuple[torch.device, torch.dtype]:

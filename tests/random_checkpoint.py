@@ -22,13 +22,13 @@ sys.path.insert(0, str(ROOT))
 from visual_erm import InputError, load_processor  # noqa: E402
 
 # text: layers, width, heads, key-value heads, head size, inner width; vision: layers, width, heads, inner width, layers
-# that deepstack takes; tied: the embedding is the output layer. As in the published config.json files.
+# that deepstack takes; words: rows of the embedding; tied: it is the output layer as well. As the published config.json
+# files have it.
 SHAPES = {
-    "nano": dict(text=(2, 64, 4, 2, 16, 128), vision=(3, 64, 4, 128, (0, 1)), vocabulary=2048, tied=False),
-    "2b": dict(text=(28, 2048, 16, 8, 128, 6144), vision=(24, 1024, 16, 4096, (5, 11, 17)), vocabulary=151936, tied=True),
-    "4b": dict(text=(36, 2560, 32, 8, 128, 9728), vision=(24, 1024, 16, 4096, (5, 11, 17)), vocabulary=151936, tied=True),
-    "8b": dict(text=(36, 4096, 32, 8, 128, 12288), vision=(27, 1152, 16, 4304, (8, 16, 24)), vocabulary=151936,
-               tied=False),
+    "nano": dict(text=(2, 64, 4, 2, 16, 128), vision=(3, 64, 4, 128, (0, 1)), words=2048, tied=False),
+    "2b": dict(text=(28, 2048, 16, 8, 128, 6144), vision=(24, 1024, 16, 4096, (5, 11, 17)), words=151936, tied=True),
+    "4b": dict(text=(36, 2560, 32, 8, 128, 9728), vision=(24, 1024, 16, 4096, (5, 11, 17)), words=151936, tied=True),
+    "8b": dict(text=(36, 4096, 32, 8, 128, 12288), vision=(27, 1152, 16, 4304, (8, 16, 24)), words=151936, tied=False),
 }
 
 
@@ -47,7 +47,7 @@ def make_config(shape, tokenizer):
     depth, tower, tower_heads, tower_inner, deepstack = row["vision"]
     side = head * 5 // 32                                   # rotary frequencies of frame, row and column: 24, 20, 20
     return Qwen3VLConfig(
-        text_config=dict(vocab_size=row["vocabulary"], hidden_size=width, intermediate_size=inner,
+        text_config=dict(vocab_size=row["words"], hidden_size=width, intermediate_size=inner,
                          num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kv_heads,
                          head_dim=head, max_position_embeddings=262144, eos_token_id=ids("<|im_end|>"),
                          pad_token_id=ids("<|endoftext|>"), tie_word_embeddings=row["tied"],
