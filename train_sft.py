@@ -211,8 +211,9 @@ def main():
     row = choose_preset(settings.preset)
     row = row | {"adapt": settings.adapt or row["adapt"], "quantize": row["quantize"] and not settings.full
                  if settings.quantize is None else settings.quantize}
-    settings.micro = min(row["micro"], settings.batch) if settings.micro is None else settings.micro
     ranks = int(os.environ.get("WORLD_SIZE", 1))                                                    # set by torchrun
+    if settings.micro is None:
+        settings.micro = min(row["micro"], max(1, settings.batch // ranks))
     if settings.micro < 1 or settings.batch % (settings.micro * ranks):
         raise InputError(f"--micro {settings.micro} times {ranks} processes does not divide --batch {settings.batch}.")
     if settings.optim not in ("adamw", "muon"):

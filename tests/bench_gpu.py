@@ -13,8 +13,8 @@ grpo   a step of train_rl.py: 4 pictures x 8 programs, the judge an adapter of t
 judge  VisualERM.judge on so many pairs at once
 
 Each begins with the preset's own setting and doubles it until the card is full; then the next card goes on from there.
-With the tiny tokenizer a question is one token and not some 350. OUT/bench.csv and OUT/table.md are written after every
-row, and rows that are there are not measured again.
+OUT/bench.csv and OUT/table.md are written after every row, and rows that are there are not measured again. peak_gb is
+what PyTorch's tensors took at most (on a CPU: the process).
 """
 import csv
 import json
@@ -78,8 +78,7 @@ def sft(folder, row, length, work):
     settings = train_sft.Settings(model=folder, out=str(work), batch=n, micro=n, steps=4, read=0.0, log_every=1,
                                   save_every=1000)
     model, processor = train_sft.load(settings, row)
-    words = "x9" * length
-    text = processor.tokenizer.decode(processor.tokenizer(words)["input_ids"][:max(1, length - 40)])      # 40: the JSON
+    text = "x9" * (max(2, length - 16) // 2)                                     # two tokens each; the JSON around: 16
     for side in (0, 1):
         noise(side).save(work / f"{side}.png")
     pair = {"id": "a", "family": "a", "category": "svg", "gt_img_path": str(work / "0.png"),
@@ -241,4 +240,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Stopped; call it again to go on.")
