@@ -3,13 +3,17 @@
 A sample is (messages, answer). Three kinds come out of one pair of pictures with its label: a verdict to write
 (`judging`), a picture to read (`reading`), and a damaged program to correct (`revising`, Eq. 9).
 """
+import random
+
 import torch
 from PIL import Image
 from transformers import BatchFeature
 
+from data.hands import Hand, habits
 from visual_erm import Discrepancy, Verdict, code_messages, judge_messages, revise_messages
 
 STOP = "<|im_end|>"
+SLOPPY = 0.3                                   # share of found programs that draw something else
 
 
 def verdict_of(pair):
@@ -29,20 +33,31 @@ def reading(pair, side):
     return code_messages(pair["category"], Image.open(pair[f"{side}_img_path"])), pair[f"{side}_code"]
 
 
-def sloppy(pair, side):
-    """One picture -> the code of the other picture of its pair, a damaged copy: how a careless annotator draws."""
-    return reading(pair, side)[0], pair["pred_code" if side == "gt" else "gt_code"]
+def own(pair):
+    """Whether the damaged program is a policy's own draft: something to correct, never something to learn to write."""
+    return pair.get("source") == "infer"
 
 
-def revising(pair, unsaid=None):
+def finding(pair, side, seed):
+    """One picture -> a program that was found for it: in somebody's hand and with bad habits (data/hands.py), and in
+    `SLOPPY` of the cases for the other picture of its pair, a damaged copy."""
+    rng, task = random.Random(seed), pair["category"]
+    other = rng.random() < SLOPPY and not own(pair)
+    messages, code = reading(pair, side)
+    code = pair["pred_code" if (side == "gt") == other else "gt_code"]
+    return messages, Hand(rng).write(task, habits(task, code, rng))
+
+
+def revising(pair, unsaid=None, hand=None):
     """The reference, a damaged program and the exact verdict on it -> the true code.
 
     With `unsaid`, feedback that names no error, in the verdict's place -> the program as it was: a revision does what
-    it is told, no more.
+    it is told, no more. With a `hand` (data/hands.py) both programs are written in it.
     """
-    messages = revise_messages(pair["category"], Image.open(pair["gt_img_path"]), pair["pred_code"],
-                               unsaid or verdict_of(pair).to_json())
-    return messages, pair["pred_code" if unsaid else "gt_code"]
+    task = pair["category"]
+    damaged, true = (hand.write(task, pair[key]) if hand else pair[key] for key in ("pred_code", "gt_code"))
+    messages = revise_messages(task, Image.open(pair["gt_img_path"]), damaged, unsaid or verdict_of(pair).to_json())
+    return messages, damaged if unsaid else true
 
 
 def training_batch(processor, samples, differences=False):

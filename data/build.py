@@ -20,6 +20,7 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from data import compare, edit, worlds
+from data.hands import Hand
 from render import TASKS, Rendering, render_many
 from visual_erm import InputError, read_pairs
 
@@ -40,9 +41,12 @@ class Settings:
 
 
 def draw_images(task, n, level, seed):
-    """`n` rendered programs of a world: dicts with `task`, `image`, `scene`, `code`. Same arguments, same pictures."""
-    rng = random.Random(f"{seed}/{level}/{task}")
-    programs = [worlds.draw(task, level, rng) for _ in range(n)]
+    """`n` rendered programs of a world, each in another hand (data/hands.py): dicts with `task`, `image`, `scene`, `code`.
+
+    Same arguments, same pictures.
+    """
+    rng, hands = (random.Random(f"{seed}/{level}/{task}{more}") for more in ("", "/hands"))
+    programs = [Hand(hands).write(task, worlds.draw(task, level, rng)) for _ in range(n)]
     made = render_many([(task, code) for code in programs], size=SIZES[level])
     return [{"task": task, "image": drawn.image, "scene": drawn.scene, "code": code}
             for code, drawn in zip(programs, made) if isinstance(drawn, Rendering)]

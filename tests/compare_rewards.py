@@ -2,6 +2,7 @@
 
     python tests/compare_rewards.py                                  # hours on 2 cores; goes on where it was stopped
     python tests/compare_rewards.py --table runs/rewards/rl.csv      # only print the table of finished runs
+    python tests/compare_rewards.py --hacking hacking.png            # pictures: reward up, fidelity down
 
 Each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone. OUT/rl.csv gets the
 held-out rows of all logs. The table has, for each reward, the fidelity on the held-out pictures at the last step: mean
@@ -20,6 +21,7 @@ from pathlib import Path
 from transformers import HfArgumentParser
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
 COLUMNS = ("task", "reward", "seed", "step", "fidelity", "held_executes", "proxy", "greedy")
 
 
@@ -33,6 +35,7 @@ class Settings:
     options: str = field(default="", metadata={"help": "further flags for train_rl.py, in quotes"})
     out: str = field(default="runs/rewards", metadata={"help": "folder with a run folder for each"})
     table: str = field(default="", metadata={"help": "run nothing; print the table of this CSV"})
+    hacking: str = field(default="", metadata={"help": "run nothing; PNG of where each reward was hacked worst"})
 
 
 def train(task, reward, seed, settings):
@@ -102,10 +105,47 @@ def table(rows):
     return "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
 
 
+def hacking(settings):
+    """For each reward the held-out picture whose fidelity fell most while its reward rose, from first to last step."""
+    import matplotlib.pyplot as plt
+    import torch
+
+    from data.build import draw_images
+    from render import Rendering, render_many
+
+    worst = {}                                                       # reward -> (fidelity lost, task, seed, i, stages)
+    for path in sorted(Path(settings.out).glob("*-*-*/state.pt")):
+        task, reward, seed = path.parent.name.split("-")
+        stages = torch.load(path, weights_only=True)["stages"]
+        first, last = stages[0], stages[max(stages)]
+        for i, (before, after) in enumerate(zip(first, last)):
+            if after[1] > before[1] and before[2] - after[2] > worst.get(reward, [0])[0]:
+                worst[reward] = before[2] - after[2], task, seed, i, (before, after)
+    fig, axes = plt.subplots(len(worst), 3, figsize=(7, 2.6 * len(worst)), squeeze=False, layout="constrained")
+    for row, (reward, (lost, task, seed, i, stages)) in zip(axes, sorted(worst.items())):
+        held = draw_images(task, len(torch.load(Path(settings.out, f"{task}-{reward}-{seed}", "state.pt"),
+                                                weights_only=True)["stages"][0]), 1, "rl/held")
+        drawings = render_many([(task, code) for code, *_ in stages], size=(128, 128))
+        print(f"{reward}: {task} {i + 1}, seed {seed}: reward {stages[0][1]:.3f} -> {stages[1][1]:.3f}, "
+              f"fidelity {stages[0][2]:.0f} -> {stages[1][2]:.0f}")
+        titles = [f"{reward}: {task} {i + 1}"] + [f"{name}: reward {r:.3f}, fidelity {f:.0f}"
+                                                  for name, (_, r, f) in zip(("before", "after"), stages)]
+        for ax, title, drawn in zip(row, titles, [held[i]["image"], *drawings]):
+            ax.set_title(title, fontsize=8)
+            ax.set(xticks=[], yticks=[])
+            if not isinstance(drawn, Rendering) and drawn is not held[i]["image"]:
+                ax.text(0.5, 0.5, "does not render", ha="center")
+            else:
+                ax.imshow(getattr(drawn, "image", drawn))
+    fig.savefig(settings.hacking, dpi=100)
+
+
 def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
     if settings.table:
         return print(table(list(csv.DictReader(open(settings.table)))))
+    if settings.hacking:
+        return hacking(settings)
     runs = [(task, reward, seed) for seed in range(settings.seeds) for task in settings.tasks.split(",")
             for reward in settings.rewards.split(",")]
     with ThreadPoolExecutor(settings.jobs) as pool:

@@ -2,7 +2,7 @@
 
     python -m data.build --task chart,table,svg --n 60000 --level 1 --variants 3 --seed 1000 --out runs/level1
     torchrun --nproc-per-node 2 -m data.tiny --data runs/level1 --out runs/reader  # faster than 1 process, 2 threads
-    python -m data.tiny --data runs/level1 --model runs/reader --sloppy 0.7 --steps 450 --lr 6e-4         # see below
+    python -m data.tiny --data runs/level1 --model runs/reader --found --steps 700 --lr 2e-3               # see below
 
 The result is an ordinary Qwen3-VL checkpoint folder (same class, processor, chat template and prompts as the 8B
 model), so every script takes it where it takes `Qwen/Qwen3-VL-8B-Instruct`. It plays the part of that model here: it
@@ -14,8 +14,8 @@ can draw a bit and judges badly. Three things decide whether so small a model le
 
 The loss is that of Eq. 1-2 with code in the place of the annotation: token negative log-likelihood of the answer.
 The last command makes the policy that reinforcement learning begins with. It has the eyes of the reader but has learned
-from careless code: seven programs of ten it was shown did not quite draw their picture. So it imitates mistakes, as any
-model does that was fine-tuned on code found somewhere, and that is what a reward can take away again.
+from code as people write it (data/hands.py): each program in another hand, most of them with mistakes in the details. So
+it imitates both, as any model does that was fine-tuned on code found somewhere; the mistakes a reward can take away again.
 A killed run goes on with `--resume`. See data/tiny/README.md for the run that made the shipped weights.
 """
 import csv
@@ -27,16 +27,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from PIL import Image
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (HfArgumentParser, PreTrainedTokenizerFast, Qwen2VLImageProcessorPil, Qwen3VLConfig,
                           Qwen3VLForConditionalGeneration)
 
 from data import worlds
-from data.batches import STOP, reading, revising, sloppy, training_batch, verdict_of
+from data.batches import STOP, finding, own, reading, revising, training_batch, verdict_of
 from data.build import SIZES, hold_out
 from data.compare import fidelity
+from data.hands import Hand
 from data.muon import MuonAdamW
-from render import extract_code, render_many
+from render import Rendering, extract_code, render_many
 from visual_erm import (CATEGORIES, NOTHING_SAID, InputError, Qwen3VLProcessor, Verdict, choose_device, code_prompt,
                         generate, has_bfloat16, judge_prompt, load_model, read_pairs, revise_prompt)
 
@@ -60,7 +62,7 @@ class Settings:
     steps: int = field(default=6000, metadata={"help": "optimiser steps"})
     batch: int = field(default=16, metadata={"help": "programs a step"})
     model: str = field(default="", metadata={"help": "go on with the weights of this folder; default: random ones"})
-    sloppy: float = field(default=0.0, metadata={"help": "share of readings answered with a damaged neighbour's code"})
+    found: bool = field(default=False, metadata={"help": "learn from programs as people write them (data/hands.py)"})
     lr: float = field(default=3e-3, metadata={"help": "highest learning rate of Muon; AdamW takes a third of it"})
     revise: float = field(default=0.15, metadata={"help": "share of steps with revisions in the last half"})
     every: int = field(default=500, metadata={"help": "steps between two saved states and counts of exact copies"})
@@ -138,22 +140,34 @@ def choose(rng, readings, pairs, step, settings, rank, ranks):
         task = rng.choice(list(readings))
         if revise:
             pair, told = rng.choice(pairs[task]), rng.random() < 0.75
-            unsaid = None if told else rng.choice((NOTHING_SAID, Verdict(task, []).to_json()))
-            rows.append((1000, len(rows), revising, (pair, unsaid)))
+            unsaid = None if told or own(pair) else rng.choice((NOTHING_SAID, Verdict(task, []).to_json()))
+            rows.append((1000, len(rows), revising, (pair, unsaid, Hand(rng) if settings.found else None)))
         else:
             length, *picture = readings[task][rng.randrange(len(readings[task]) // share)]
-            make = sloppy if rng.random() < settings.sloppy else reading
-            rows.append((length, len(rows), make, picture))
+            rows.append((length, len(rows), *((finding, (*picture, rng.random())) if settings.found else (reading, picture))))
     return [make(*what) for *_, make, what in sorted(rows)[rank::ranks]]
 
 
+def drawn(model, processor, pairs, temperature=0.0, tokens=256):
+    """(answers, renderings) for the references of `pairs`; temperature 0: the likeliest programs."""
+    answers = generate(model, processor, [reading(pair, "gt")[0] for pair in pairs], max_new_tokens=tokens,
+                       batch_size=32, temperature=temperature)
+    return answers, render_many([(pair["category"], extract_code(pair["category"], answer))
+                                 for pair, answer in zip(pairs, answers)], size=SIZES[1])
+
+
+def exact(pair, drawing):
+    """Whether a rendering is the pair's reference to the pixel."""
+    return isinstance(drawing, Rendering) and \
+        drawing.image.convert("RGB").tobytes() == Image.open(pair["gt_img_path"]).convert("RGB").tobytes()
+
+
 def copies(model, processor, held, path):
-    """Share of exact copies by task on `held` pairs' references; writes every answer to `path` for a reader's eye."""
-    samples = [reading(pair, "gt") for pair in held]
-    answers = generate(model, processor, [messages for messages, _ in samples], max_new_tokens=160, batch_size=64)
-    right = [answer == true for answer, (_, true) in zip(answers, samples)]
-    path.write_text("\n\n".join(f"{'right' if r else 'WRONG'}\n{true}\n---\n{answer}"
-                                for r, answer, (_, true) in zip(right, answers, samples)))
+    """Share of references in `held` drawn to the pixel, by task; writes every answer to `path` for a reader's eye."""
+    answers, drawings = drawn(model, processor, held, tokens=160)
+    right = [exact(pair, drawing) for pair, drawing in zip(held, drawings)]
+    path.write_text("\n\n".join(f"{'right' if r else 'WRONG'}\n{pair['gt_code']}\n---\n{answer}"
+                                for r, answer, pair in zip(right, answers, held)))
     shares = {}
     for task in CATEGORIES:
         mine = [r for r, pair in zip(right, held) if pair["category"] == task]
@@ -162,27 +176,23 @@ def copies(model, processor, held, path):
 
 
 def score(folder, model, processor):
-    """Print how well the model draws the references in `folder`: exact copies, programs that render, fidelity 0-100.
+    """Print how well the model draws the references in `folder`: exact to the pixel, programs that render, fidelity.
 
     Those three are of the likeliest programs; `sampled` is the fidelity of one program for each picture sampled at
     temperature 1, as reinforcement learning does.
     """
     pairs = list({pair["gt_img_path"]: pair for pair in read_pairs(folder)}.values())
     torch.manual_seed(0)
-    answers, sampled = (generate(model, processor, [reading(pair, "gt")[0] for pair in pairs], max_new_tokens=256,
-                                 batch_size=32, temperature=temperature) for temperature in (0.0, 1.0))
-    made = render_many([(pair["category"], extract_code(pair["category"], code)) for codes in (
-        [pair["gt_code"] for pair in pairs], answers, sampled) for pair, code in zip(pairs, codes)], size=SIZES[1])
-    scenes = [drawn.scene for drawn in made]
-    true, likeliest, drawn = scenes[:len(pairs)], scenes[len(pairs):2 * len(pairs)], scenes[2 * len(pairs):]
-    print("| task | images | exact copies | rendered | fidelity | sampled |\n| --- | --- | --- | --- | --- | --- |")
+    likeliest, sampled = (drawn(model, processor, pairs, temperature)[1] for temperature in (0.0, 1.0))
+    true = render_many([(pair["category"], pair["gt_code"]) for pair in pairs], size=SIZES[1])
+    print("| task | images | exact | rendered | fidelity | sampled |\n| --- | --- | --- | --- | --- | --- |")
     for task in (*CATEGORIES, "all"):
         mine = [i for i, pair in enumerate(pairs) if task in (pair["category"], "all")]
+        points = [[fidelity(true[i].scene, made[i].scene) for i in mine] for made in (likeliest, sampled)]
         if mine:
-            print(f"| {task} | {len(mine)} | {sum(answers[i] == pairs[i]['gt_code'] for i in mine) / len(mine):.1%} | "
-                  f"{sum(likeliest[i] is not None for i in mine) / len(mine):.1%} | "
-                  f"{sum(fidelity(true[i], likeliest[i]) for i in mine) / len(mine):.1f} | "
-                  f"{sum(fidelity(true[i], drawn[i]) for i in mine) / len(mine):.1f} |")
+            print(f"| {task} | {len(mine)} | {sum(exact(pairs[i], likeliest[i]) for i in mine) / len(mine):.1%} | "
+                  f"{sum(isinstance(likeliest[i], Rendering) for i in mine) / len(mine):.1%} | "
+                  f"{sum(points[0]) / len(mine):.1f} | {sum(points[1]) / len(mine):.1f} |")
 
 
 def save_state(path, **state):
@@ -214,7 +224,8 @@ def start(settings, run):
 def prepare(pairs, held, model, processor):
     """Pairs by task, and every picture as (length of its code, pair, side), short programs first."""
     model.set_attn_implementation("eager")       # with few patches 1.4 times as fast in training as the fused kernel
-    pictures = {pair[f"{side}_img_path"]: (pair, side) for pair in pairs for side in ("gt", "pred")}
+    pictures = {pair[f"{side}_img_path"]: (pair, side) for pair in pairs for side in ("gt", "pred")
+                if side == "gt" or not own(pair)}
     length = {path: len(processor.tokenizer(pair[f"{side}_code"])["input_ids"])
               for path, (pair, side) in pictures.items()}
     readings, by_task = {}, {}
