@@ -1,4 +1,5 @@
 """data.build: same seed, same bytes; a killed build goes on; rows have VC-RewardBench's fields; sentences for mistakes."""
+import doctest
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 import pytest
 from PIL import Image
 
+import mix_ablation
 from conftest import ROOT, script
 from data import build
 from data.build import Settings, family, hold_out
@@ -61,6 +63,10 @@ def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
     assert all(f.pairs == [(0, 1 if f.asked else 0)] for f in made)             # `equal` leaves a policy's pairs alone
     assert [f.programs for f in made if not f.asked] == [family(Settings(equal=1.0), "table", f.number).programs
                                                          for f in made if not f.asked]
+
+
+def test_the_ablations_table():
+    assert doctest.testmod(mix_ablation) == doctest.TestResults(failed=0, attempted=2)
 
 
 def test_hold_out_keeps_families_together(pairs_folder):
