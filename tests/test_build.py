@@ -1,4 +1,5 @@
 """data.build: same seed, same bytes; a killed build goes on; rows have VC-RewardBench's fields; sentences for mistakes."""
+import doctest
 import json
 import os
 import signal
@@ -9,9 +10,10 @@ import time
 import pytest
 from PIL import Image
 
+import mix_ablation
 from conftest import ROOT, script
 from data import build
-from data.build import family, hold_out
+from data.build import Settings, family, hold_out
 from visual_erm import CATEGORIES, InputError, read_pairs
 
 FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code", "source"}
@@ -49,11 +51,22 @@ def test_same_seed_same_bytes_and_a_killed_build_goes_on(pairs_folder, tmp_path)
 
 
 def test_pairs_of_variants_are_taken_both_ways():
-    class Settings:
-        seed, level, variants, equal = 0, 1, 3, 0.0
+    made = family(Settings(variants=3, equal=0.0), "svg", 5)
+    assert len(made.programs) == 4 and made.pairs == [(0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0)]
 
-    programs, pairs = family("svg", Settings, 5)
-    assert len(programs) == 4 and pairs == [(0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0)]
+
+@pytest.mark.parametrize("mix, least, most", [(0.0, 0, 0), (0.5, 75, 125), (1.0, 200, 200)])
+def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
+    settings = Settings(source="infer", mix=mix, model="m", equal=1.0)
+    made = [family(settings, "table", n) for n in range(200)]
+    assert least <= sum(f.programs[1] is None for f in made) <= most
+    assert all(f.pairs == [(0, 1 if f.asked else 0)] for f in made)             # `equal` leaves a policy's pairs alone
+    assert [f.programs for f in made if not f.asked] == [family(Settings(equal=1.0), "table", f.number).programs
+                                                         for f in made if not f.asked]
+
+
+def test_the_ablations_table():
+    assert doctest.testmod(mix_ablation) == doctest.TestResults(failed=0, attempted=2)
 
 
 def test_hold_out_keeps_families_together(pairs_folder):
@@ -64,16 +77,97 @@ def test_hold_out_keeps_families_together(pairs_folder):
     assert hold_out(rows, 10) == (learn, held)
 
 
+def test_a_policys_errors_are_measured(tmp_path, monkeypatch, capsys):
+    answers = {"same": lambda code: f"```html\n{code}\n```", "wrong": lambda code: code.replace("<td>", "<td>9", 1),
+               "broken": lambda code: ""}
+    codes, kinds = [family(Settings(), "table", n).programs[0] for n in range(64)], [*answers] * 22
+    asked = []
+
+    def policy(shown):
+        asked.extend(shown)
+        return [answers[kind](code) for kind, code in zip(kinds, codes)]
+
+    monkeypatch.setattr(build, "load_policy", lambda settings: policy)
+    monkeypatch.setattr(sys, "argv", ["data.build", "--task", "table", "--n", "40", "--source", "infer", "--model", "m",
+                                      "--out", str(tmp_path)])
+    build.main()
+    rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
+    assert len(rows) == 40 and len(asked) == 64                                  # a chunk is asked at once
+    assert all(task == "table" and picture.size == (128, 128) for task, picture in asked)
+    for row in rows:
+        number = int(row["id"].split("-")[1])
+        assert row["source"] == "infer" and row["gt_code"] == codes[number]
+        assert row["pred_code"].strip() == answers[kinds[number]](codes[number]).strip("`html\n")
+        assert bool(row["human_errors"]) == (kinds[number] == "wrong")
+    assert "21 answers that draw nothing" in capsys.readouterr().out
+
+
+def test_a_policy_that_draws_nothing_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "load_policy", lambda settings: lambda shown: ["no"] * len(shown))
+    monkeypatch.setattr(sys, "argv", ["data.build", "--task", "svg", "--n", "9", "--source", "infer", "--model", "m",
+                                      "--out", str(tmp_path)])
+    with pytest.raises(InputError, match="None of 64 answers of m can be drawn"):
+        build.main()
+
+
+def test_the_same_samples_whether_killed_or_not(untrained, tmp_path, monkeypatch):
+    """The untrained model draws nothing, so its samples are looked at; the seed of a chunk is what makes them equal."""
+    sampled = []
+    settings = Settings(source="infer", model=str(untrained), preset="tiny")
+    monkeypatch.setitem(build.preset_for("tiny"), "code_tokens", 4)
+    policy = build.load_policy(settings)
+
+    def listen(shown):
+        sampled.append(policy(shown))
+        return sampled[-1]
+
+    for first in (0, 64, 64, 0):                                                 # 64 again: what a resumed build does
+        families = [family(settings, "svg", n) for n in range(first, first + 3)]
+        build.draw(families, (128, 128))
+        build.infer(families, listen, settings, build.Counter())
+    assert sampled[0] == sampled[3] and sampled[1] == sampled[2] and sampled[0] != sampled[1]
+
+
+SVG = '<svg viewBox="0 0 {0} {0}"><circle cx="4" cy="4" r="3" fill="red"/></svg>'
+HUB = [SVG.format(9), "<svg", SVG.format(19), "plain text", SVG.format(29)]
+
+
+def test_public_programs_go_the_same_way(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build, "CHUNK", 2)
+    rows = [{"Filename": f"{n}.svg", "Svg": code} for n, code in enumerate(HUB)]
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    out = tmp_path / "out"
+    command = ["data.build", "--programs", f"starvector={tmp_path / 'set.jsonl'}", "--level", "2", "--out", str(out)]
+    for n, words in ((1, "1 pairs"), (3, "3 pairs"), (9, "has no more programs")):           # it goes on each time
+        monkeypatch.setattr(sys, "argv", [*command, "--n", str(n)])
+        build.main()
+        assert words in (said := capsys.readouterr().out)
+    made = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
+    assert [row["origin"] for row in made] == ["starvector/0.svg", "starvector/2.svg", "starvector/4.svg"]
+    assert [row["gt_code"] for row in made] == [HUB[0], HUB[2], HUB[4]] and "2 programs that no edit applies to" in said
+    assert Image.open(out / made[0]["gt_img_path"]).size == (512, 512)
+
+
 @pytest.mark.parametrize("arguments, words", [
     (["--task", "charts"], "unknown task 'charts'"),
     (["--level", "9"], "no level 9"),
     (["--seed", "8"], "other settings"),
+    (["--source", "hub"], "edit or infer, not 'hub'"),
+    (["--source", "infer"], "go together"),
+    (["--model", "data/tiny/base"], "go together"),
+    (["--mix", "0.5"], "share of --source infer"),
+    (["--source", "infer", "--model", "m", "--mix", "2"], "between 0 and 1"),
+    (["--source", "infer", "--model", "data/tiny/none", "--out", "OUT"], "There is no folder 'data/tiny/none'"),
+    (["--programs", "chart3code", "--out", "OUT"], "no set 'chart3code'"),
 ])
-def test_mistakes_get_a_sentence(pairs_folder, monkeypatch, arguments, words):
+def test_mistakes_get_a_sentence(pairs_folder, monkeypatch, tmp_path, arguments, words):
+    out = tmp_path / "out"
+    arguments = [argument.replace("OUT", str(out)) for argument in arguments]
     command = ["--task", "table,svg", "--n", "66", "--seed", "7", "--out", str(pairs_folder), *arguments]
     monkeypatch.setattr(sys, "argv", ["data.build", *command])
     with pytest.raises(InputError, match=words):                         # the script prints it and exits with code 2
         build.main()
+    assert not out.exists()                                                      # nothing in the way of a second try
 
 
 @pytest.mark.parametrize("text, words", [(None, "does not exist"), ("{}\n", "pairs.jsonl:1"), ("[1]\n", ":1"),
