@@ -569,8 +569,8 @@ class Server:
             except self.silent:
                 self._rest(host)
             except Exception as error:  # whatever a program that is no such server may send
-                raise InputError(f"What answers at {host.url} is no OpenAI-compatible server "
-                                 f"({_why(error)}).") from error
+                raise InputError(f"What answers at {host.url} is no OpenAI-compatible server, or lists no model and "
+                                 f"needs its name, {host.url}#name ({_why(error)}).") from error
         if all(host.rests_until for host in self.hosts):
             raise InputError(f"No server answers at {self}; start it, or check address and port.")
 

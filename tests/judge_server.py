@@ -1,4 +1,4 @@
-"""A small OpenAI-compatible server, for tests and for trying `--judge URL` on a laptop: a judge, or anything, behind it.
+"""A small OpenAI-compatible server, for tests and to try `--judge URL` on a laptop: a judge, or any function, answers.
 
     python tests/judge_server.py data/tiny/judge --port 8000
     python tests/judge_server.py data/tiny/judge --port 8001 --trouble ok,429,stall

@@ -99,7 +99,7 @@ def test_what_becomes_of_bad_replies(name):
     trouble, readable, words, requests = ONE[name]
     with JudgeServer(lambda body: CLEAN, "ok", *trouble) as server:
         judge = v.VisualERM(server.url, workers=1, timeout=0.4)
-        good, verdict = ask(judge, 2, "table")                                 # a good one first, or all would have failed
+        good, verdict = ask(judge, 2, "table")                           # a good one first, or all would have failed
     assert good.readable and verdict.readable == readable and len(server.bodies) == 1 + requests
     assert (verdict.notes == []) if readable else words in verdict.notes[0]
     assert words.startswith(NO_REPLY) == "".join(verdict.notes).startswith(NO_REPLY)
