@@ -620,10 +620,10 @@ class Server:
             except Exception as error:  # the network, the server, or a reply of any shape
                 silent = isinstance(error, self.silent)
                 why = (NO_REPLY if silent else "") + _why(error)
-                if isinstance(error, self.refusal) and not silent:
-                    break  # the others would say the same
-                if not isinstance(error, self.refusal):
+                if not isinstance(error, self.refusal):  # silent, or no such server
                     self._rest(host)
+                elif not silent:
+                    break  # the others would say the same
             finally:
                 with self.lock:
                     host.busy -= 1

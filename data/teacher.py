@@ -254,20 +254,19 @@ def edit_rows(rows, answers, out, left):
     return made
 
 
-def finish(settings, name, rows, paid, missing):
+def finish(settings, rows, pairs, name, paid, missing):
     """Filters or measures what was paid, writes pairs.jsonl, prints what it cost and what was left out."""
     out = Path(settings.out)
     left = Counter({f"pairs: no answer, asked again next time: {why}": n for why, n in missing.items()})
+    pairs = [pair for row, pair in zip(rows, pairs) if row["id"] in paid.rows]
     chosen = [row for row in rows if row["id"] in paid.rows]
     answers = [paid.rows[row["id"]]["answer"] for row in chosen]
     if settings.edit:
         made = edit_rows(chosen, answers, out, left)
     else:
-        pairs = [pair for pair in bench.read_pairs(Path(settings.folder, "pairs.jsonl"))
-                 if pair.names["id"] in {row["id"] for row in chosen}]
         verdicts = [Verdict.parse(pair.task, answer) for pair, answer in zip(pairs, answers)]
         for verdict in verdicts:
-            verdict.readable &= not any(note.startswith("cut off") for note in verdict.notes)     # half a list, no label
+            verdict.readable &= not any(note.startswith("cut off") for note in verdict.notes)  # half a list
         made = label_rows(chosen, pairs, verdicts, out, left)
         print(bench.table([bench.report(name, bench.match_all(pairs, verdicts))]))
     temporary = out / "pairs.tmp"
@@ -284,22 +283,24 @@ def finish(settings, name, rows, paid, missing):
 
 
 def prepare(settings):
-    """(rows of the folder, the teacher's model), after all that can be wrong was looked at. Raises InputError."""
+    """(rows of the folder, the same as bench.Pairs, the teacher's model), after all that can be wrong was looked at."""
     name = settings.teacher.split(",")[0].partition("#")[2]
     if not name:
         raise InputError("--teacher names server and model: https://api.openai.com/v1#gpt-5-mini, for instance.")
-    rows = read_pairs(settings.folder)
+    if settings.limit < 0 or min(settings.workers, settings.timeout, settings.tokens) <= 0:
+        raise InputError("--limit, --workers, --timeout and --tokens cannot be negative, the last three not 0 either.")
     file, out = Path(settings.folder, "pairs.jsonl"), Path(settings.out)
+    rows, pairs = read_pairs(settings.folder), bench.read_pairs(file)
     if bad := [n for n, row in enumerate(rows, 1) if not (row.get("gt_code") and row.get("pred_code"))]:
         raise InputError(f"{file}:{bad[0]} lacks gt_code or pred_code; the filters read what both programs draw.")
     if len({row["id"] for row in rows}) < len(rows):
         raise InputError(f"{file} has the same id twice; answers are kept by id.")
     out.mkdir(parents=True, exist_ok=True)
-    config = {"data": str(Path(settings.folder).resolve()), "teacher": name, "edit": settings.edit}
-    if (out / "config.json").exists() and json.loads((out / "config.json").read_text()) != config:
+    config = json.dumps({"data": str(file.parent.resolve()), "teacher": name, "edit": settings.edit}, indent=1) + "\n"
+    if (out / "config.json").exists() and (out / "config.json").read_text() != config or out.samefile(file.parent):
         raise InputError(f"{out} was made with other settings (see its config.json); choose another --out.")
-    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    return rows[:settings.limit or None], name
+    (out / "config.json").write_text(config)
+    return rows[:settings.limit or None], pairs[:settings.limit or None], name
 
 
 def main(arguments=None):
@@ -310,9 +311,9 @@ def main(arguments=None):
     settings.folder = rest.folder
     paid = None
     try:
-        rows, name = prepare(settings)
+        rows, pairs, name = prepare(settings)
         paid = Paid(Path(settings.out, "answers.jsonl"))
-        finish(settings, name, rows, paid, fetch(settings, rows, paid))
+        finish(settings, rows, pairs, name, paid, fetch(settings, rows, paid))
     except KeyboardInterrupt:
         print(f"Stopped; {len(paid.rows) if paid else 0} answers are kept in {settings.out}; the same command goes on.",
               file=sys.stderr)

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from collections import Counter
@@ -198,6 +199,9 @@ MISTAKES = {  # flags, words of the sentence
     "no URL": (["--teacher", "localhost#m"], "'localhost' is no URL"),
     "no server": (["--teacher", "http://127.0.0.1:9/v1#m"], "0 answers are kept"),
     "no key": (["--teacher", "{url}#m"], "this is a 401"),
+    "no workers": (["--teacher", "{url}#m", "--workers", "0"], "cannot be negative"),
+    "limit under 0": (["--teacher", "{url}#m", "--limit", "-1"], "cannot be negative"),
+    "out is the folder": (["--teacher", "{url}#m", "--out", "{tmp}/same", "--folder", "{tmp}/same"], "another --out"),
     "other settings": (["--teacher", "{url}#m", "--out", "{tmp}/made"], "made with other settings"),
     "broken answers": (["--teacher", "{url}#m", "--out", "{tmp}/broken"], "answers.jsonl:1 is no answer"),
     "no folder": (["--teacher", "{url}#m", "--folder", "{tmp}/none"], "pairs.jsonl does not exist"),
@@ -214,11 +218,14 @@ def test_mistakes_get_a_sentence(name, tmp_path, capsys, monkeypatch):
     for made in ("made", "broken", "bare", "twice"):
         (tmp_path / made).mkdir()
     (tmp_path / "file").write_text("")
+    shutil.copytree(EXAMPLES, tmp_path / "same")
     (tmp_path / "made/config.json").write_text("{}")
     (tmp_path / "broken/answers.jsonl").write_text('{"id": 3}\n')
     rows = lines(EXAMPLES / "pairs.jsonl")
-    (tmp_path / "bare/pairs.jsonl").write_text(json.dumps(rows[0]) + "\n" + json.dumps(rows[1] | {"pred_code": None}))
-    (tmp_path / "twice/pairs.jsonl").write_text((json.dumps(rows[0]) + "\n") * 2)
+    bare, twice = [rows[0], rows[1] | {"pred_code": None}], [rows[0], rows[2] | {"id": rows[0]["id"]}]
+    for made, chosen in (("bare", bare), ("twice", twice)):
+        shutil.copytree(EXAMPLES / "images", tmp_path / made / "images")
+        (tmp_path / made / "pairs.jsonl").write_text("\n".join(map(json.dumps, chosen)))
     with JudgeServer(perfect, *["401"] * 6) as server:
         flags = [flag.format(url=server.url, tmp=tmp_path) for flag in flags]
         folder = flags.pop(flags.index("--folder") + 1) if "--folder" in flags else EXAMPLES
@@ -231,8 +238,6 @@ def test_mistakes_get_a_sentence(name, tmp_path, capsys, monkeypatch):
 
 def test_two_runs_at_once_do_not_pay_twice(tmp_path, capsys):
     paid = teacher.Paid(tmp_path / "answers.jsonl")
-    config = {"data": str(EXAMPLES.resolve()), "teacher": "wise", "edit": False}
-    (tmp_path / "config.json").write_text(json.dumps(config))
     with JudgeServer(perfect) as server:
         assert run(server, tmp_path) == 2 and not server.bodies
     paid.file.close()
