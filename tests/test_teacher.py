@@ -27,6 +27,19 @@ def haste(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    """The four examples that are no charts, which take longest to draw."""
+    folder = tmp_path_factory.mktemp("quick")
+    shutil.copytree(EXAMPLES / "images", folder / "images")
+    rows = [row for row in lines(EXAMPLES / "pairs.jsonl") if row["category"] != "chart"]
+    (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+QUICK = {row["id"]: 1 for row in ROWS if row["category"] != "chart"}
+
+
 def row_of(body):
     """The pair that a request is about: its programs stand in the question."""
     return next(row for row in ROWS if row["gt_code"] in question(body))
@@ -120,28 +133,31 @@ def test_exact_labels_pass_both_filters_and_those_of_other_pairs_do_not():
     (["429", "ok", "429"], 0), (["500", "500"], 0), (["stall"], 0), (["cut", "drop"], 0), (["later"], 0),
     (["ok", "400"], 1), (["ok", "json", "html", "shape"], 3), (["ok"] + ["500"] * 7, 1),
 ])
-def test_a_second_run_asks_only_for_what_got_no_answer(trouble, missing, tmp_path, capsys):
-    flags = "--workers", 1, "--timeout", 0.5
+def test_a_second_run_asks_only_for_what_got_no_answer(trouble, missing, quick, tmp_path, capsys):
+    flags = "--workers", 1, "--timeout", 1.5 if "stall" in trouble else 60
     with JudgeServer(perfect, *trouble) as first:
-        assert run(first, tmp_path, *flags) == 0
+        assert run(first, tmp_path, *flags, folder=quick) == 0
     told = capsys.readouterr().out
-    assert len(lines(tmp_path / "pairs.jsonl")) == 6 - missing and ("asked again next time" in told) == bool(missing)
+    assert len(lines(tmp_path / "pairs.jsonl")) == 4 - missing and ("asked again next time" in told) == bool(missing)
     with JudgeServer(perfect) as second:
-        assert run(second, tmp_path, *flags) == 0
-    assert len(second.bodies) == missing and bills(first, second) == {row["id"]: 1 for row in ROWS}
-    assert len(lines(tmp_path / "answers.jsonl")) == len(lines(tmp_path / "pairs.jsonl")) == 6
+        assert run(second, tmp_path, *flags, folder=quick) == 0
+    assert len(second.bodies) == missing and bills(first, second) == QUICK
+    assert len(lines(tmp_path / "answers.jsonl")) == len(lines(tmp_path / "pairs.jsonl")) == 4
 
 
-def test_nonsense_is_paid_once_and_a_larger_limit_goes_on(tmp_path):
+def test_nonsense_is_paid_once_and_a_larger_limit_goes_on(quick, tmp_path):
     with JudgeServer(lambda body: "no idea") as server:
         for limit, asked in ((2, 2), (2, 2), (4, 4), (1, 4)):
-            assert run(server, tmp_path, "--limit", limit) == 0 and len(server.bodies) == asked
+            assert run(server, tmp_path, "--limit", limit, folder=quick) == 0 and len(server.bodies) == asked
     assert (tmp_path / "pairs.jsonl").read_text() == ""
 
 
 def test_ctrl_c_keeps_every_answer_that_was_paid(tmp_path, capsys):
+    signal.signal(signal.SIGINT, signal.default_int_handler)               # a shell's background jobs are deaf to it
+    once = iter([True])
+
     def slow(body):
-        if len(server.bodies) == 3:
+        if len(server.bodies) >= 3 and next(once, False):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
         return perfect(body)
@@ -157,16 +173,16 @@ def test_ctrl_c_keeps_every_answer_that_was_paid(tmp_path, capsys):
     assert bills(server, again) == {row["id"]: 1 for row in ROWS} and len(lines(tmp_path / "pairs.jsonl")) == 6
 
 
-def test_a_server_that_dies_ends_the_run_and_costs_nothing(tmp_path, capsys, monkeypatch):
+def test_a_server_that_dies_ends_the_run_and_costs_nothing(quick, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(teacher, "CHUNK", 2)
     monkeypatch.setattr(teacher, "RETRIES", 1)
     with JudgeServer(perfect, "ok", "ok", *["drop"] * 99) as dying:
-        assert run(dying, tmp_path, "--workers", 1) == 2
+        assert run(dying, tmp_path, "--workers", 1, folder=quick) == 2
     assert "gave no answer at all" in (told := capsys.readouterr().err) and "2 answers are kept" in told
     assert len(dying.bodies) == 6                                              # 2 answers, 2 questions asked twice
     with JudgeServer(perfect) as again:
-        assert run(again, tmp_path) == 0
-    assert bills(dying, again) == {row["id"]: 1 for row in ROWS}
+        assert run(again, tmp_path, folder=quick) == 0
+    assert bills(dying, again) == QUICK
 
 
 # ------------------------------------------------------------------------------------------------ edits
@@ -196,7 +212,7 @@ def test_edits_are_rendered_and_measured(tmp_path, capsys):
 MISTAKES = {  # flags, words of the sentence
     "no teacher": ([], "--teacher names server and model"),
     "no model": (["--teacher", "http://127.0.0.1:9/v1"], "--teacher names server and model"),
-    "no URL": (["--teacher", "localhost#m"], "'localhost' is no URL"),
+    "no URL": (["--teacher", "localhost#m"], "'localhost#m' is no URL"),
     "no server": (["--teacher", "http://127.0.0.1:9/v1#m"], "0 answers are kept"),
     "no key": (["--teacher", "{url}#m"], "this is a 401"),
     "no workers": (["--teacher", "{url}#m", "--workers", "0"], "cannot be negative"),
