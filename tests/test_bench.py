@@ -1,13 +1,11 @@
 """data/bench.py and data/match.py: tables of input and expected output, worked by hand."""
 
 import doctest
-import http.server
 import itertools
 import json
 import random
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image, ImageDraw
 
 import visual_erm
 from data import bench, match
+from judge_server import JudgeServer, question
 from visual_erm import Discrepancy, InputError, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -452,32 +451,10 @@ def test_pixel_difference(reference, rendering, expected):
 # ---------------------------------------------------------------------------- the LLM matcher
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Answers each chat request with the next of `replies`, then with the last one again."""
-
-    def __init__(self, replies):
-        self.replies, self.prompts = list(replies), []
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.prompts.append(body["messages"][0]["content"])
-        reply = self.server.replies.pop(0) if len(self.server.replies) > 1 else self.server.replies[0]
-        message = {"role": "assistant", "content": reply}
-        data = json.dumps({"id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
-                           "choices": [{"index": 0, "finish_reason": "stop", "message": message}]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_):
-        pass
+def replying(replies):
+    """A server that gives the next of `replies` to each request, then the last one again."""
+    replies = list(replies)
+    return JudgeServer(lambda body: replies.pop(0) if len(replies) > 1 else replies[0])
 
 
 TRUE = [error("text_error", "title", "missing"), error("style_error", "grid", "missing")]
@@ -496,30 +473,23 @@ REPLIES = [  # replies of the server, expected matches, questions, fallbacks
 @pytest.mark.parametrize("replies, expected, asked, fell_back", REPLIES)
 def test_llm_matcher(replies, expected, asked, fell_back, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Server(replies)
-    try:
+    with replying(replies) as server:
         for repeat in range(2):
             matcher = match.LLMMatcher(server.url, "some-model", tmp_path / "m.jsonl")
             assert matcher("chart", TRUE, PREDICTED) == expected
             assert matcher("chart", TRUE, []) == matcher("chart", [], PREDICTED) == []
             assert (matcher.asked, matcher.fell_back) == ((asked, fell_back) if not repeat or fell_back else (0, 0))
-        assert "grid lines" in server.prompts[0] and "severity" not in server.prompts[0]
-    finally:
-        server.shutdown()
-        server.server_close()
+        prompt = question(server.bodies[0])
+        assert "grid lines" in prompt and "severity" not in prompt
 
 
 def test_llm_matcher_on_the_command_line(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Server(['{"matches": [{"first": 0, "second": 0, "level": "yes"}]}'])
     answers = write_answers(tmp_path / "a.jsonl")
-    command = [str(folder), "--predictions", str(answers), "--out", str(tmp_path / "r.json"),
-               "--matcher", server.url, "some-model"]
-    try:
+    with replying(['{"matches": [{"first": 0, "second": 0, "level": "yes"}]}']) as server:
+        command = [str(folder), "--predictions", str(answers), "--out", str(tmp_path / "r.json"),
+                   "--matcher", server.url, "some-model"]
         assert bench.main(command) == 0
-    finally:
-        server.shutdown()
-        server.server_close()
     # chart 1: yes 1, FP 2, FN 1; chart 2: FN 1; table: yes 1. Two pairs have errors on both sides.
     assert "2 questions asked; 0 pairs fell back" in (told := capsys.readouterr().out)
     assert "| 33.3/33.3" in told.replace("  ", " ")
@@ -531,13 +501,9 @@ def test_llm_matcher_on_the_command_line(folder, tmp_path, monkeypatch, capsys):
 
 def test_a_judge_behind_a_url(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = Server(['```json\n{"errors": []}\n```'])
     out = tmp_path / "r.json"
-    try:
+    with replying(['```json\n{"errors": []}\n```']) as server:
         assert bench.main([str(folder), "--judge", f"{server.url}#m", "--baselines", "--out", str(out)]) == 0
-    finally:
-        server.shutdown()
-        server.server_close()
     judge, nothing, _ = json.loads(out.read_text())["rows"]
-    assert len(server.prompts) == 5 and judge["scores"] == nothing["scores"] and judge["unreadable"] == 0
-    assert [part["type"] for part in server.prompts[0]] == ["image_url", "image_url", "text"]
+    assert len(server.bodies) == 5 and judge["scores"] == nothing["scores"] and judge["unreadable"] == 0
+    assert [part["type"] for part in server.bodies[0]["messages"][0]["content"]] == ["image_url", "image_url", "text"]

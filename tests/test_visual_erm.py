@@ -1,13 +1,9 @@
 """visual_erm.py: tables of input and expected output; a random Qwen3-VL of 0.1 M weights plays the judge."""
-import base64
 import doctest
-import io
 import json
 import random
-import threading
 import time
 import timeit
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -23,6 +19,7 @@ from transformers import (Dinov2Config, Dinov2Model, PreTrainedTokenizerFast, Qw
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 
 import visual_erm as v
+from judge_server import JudgeServer
 from visual_erm import CATEGORIES, Discrepancy, InputError, Verdict
 
 TEMPLATE = """{%- for message in messages %}<|im_start|>{{ message.role }}
@@ -477,69 +474,9 @@ def test_judge_on_this_machine(loaded):
 
 @pytest.fixture
 def server():
-    """A server that answers as `server.reply(number of the request, its body)` says."""
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.answer(200, {"object": "list", "data": [{"id": "fake", "object": "model"}]})
-
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            with lock:
-                box.running += 1
-                box.most = max(box.most, box.running)
-            status, reply = box.reply(body)
-            with lock:
-                box.running -= 1
-            self.answer(status, reply)
-
-        def answer(self, status, reply):
-            payload = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "text/html" if isinstance(reply, str) else "application/json")
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, *_):
-            pass
-
-    box, lock = type("Box", (), {"running": 0, "most": 0})(), threading.Lock()
-    box.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    box.url = f"http://127.0.0.1:{box.http.server_port}/v1"
-    threading.Thread(target=box.http.serve_forever, daemon=True).start()
-    yield box
-    box.http.shutdown()
-    box.http.server_close()
-
-
-def says(text):
-    return 200, {"choices": [{"index": 0, "message": {"role": "assistant", "content": text}}]}
-
-
-def test_judge_behind_a_url_keeps_order_in_a_bounded_pool(server):
-    def reply(body):
-        assert body["model"] == "fake" and body["temperature"] == 0
-        images = [part["image_url"]["url"] for part in body["messages"][0]["content"] if part["type"] == "image_url"]
-        left, right = (Image.open(io.BytesIO(base64.b64decode(url.split(",", 1)[1]))) for url in images)
-        width = right.getpixel((30, 30))[1]
-        time.sleep(0.01 * (width % 7))
-        return says(Verdict("svg", [Discrepancy("shape_error", 1, str(width), "")]).to_json())
-
-    server.reply = reply
-    colors = list(range(0, 240, 10))
-    judge = v.VisualERM(server.url, workers=3)
-    verdicts = judge.judge([("svg", picture(), picture((9, color, 9))) for color in colors])
-    assert [verdict.errors[0].location for verdict in verdicts] == [str(color) for color in colors]
-    assert 2 <= server.most <= 3
-
-
-def test_one_bad_reply_does_not_cost_the_run(server):
-    def reply(body):
-        return (400, {"error": {"message": "bad picture"}}) if "the reference, a table" in str(body) else says(WHOLE)
-
-    server.reply = reply
-    verdicts = v.VisualERM(server.url).judge([("chart", picture(), picture()), ("table", picture(), picture())])
-    assert [verdict.readable for verdict in verdicts] == [True, False] and "bad picture" in verdicts[1].notes[0]
+    """A server whose `answer(body)` a test sets."""
+    with JudgeServer(None) as running:
+        yield running
 
 
 # command line
@@ -550,7 +487,7 @@ def run(capsys, *arguments):
 
 
 def test_command_line_json(server, folder, tmp_path, capsys):
-    server.reply = lambda body: says("```json\n" + WHOLE + "\n```")
+    server.answer = lambda body: "```json\n" + WHOLE + "\n```"
     picture().save(tmp_path / "a.png")
     picture("blue").convert("RGBA").save(tmp_path / "b.png")
     command = [tmp_path / "a.png", tmp_path / "b.png", "--task", "chart", "--judge", server.url, "--encoder", folder]
@@ -586,11 +523,11 @@ BAD = {  # name: (arguments, words of the sentence); {tmp} and {url} are filled 
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_a_sentence_and_exit_code_2(name, server, folder, tmp_path, capsys, monkeypatch):
+def test_bad_input_is_a_sentence_and_exit_code_2(name, server, folder, tmp_path, capsys):
     arguments, words = BAD[name]
-    server.reply = lambda body: says("I cannot see any pictures.")
+    server.answer = lambda body: "I cannot see any pictures."
     if name == "not such a server":
-        monkeypatch.setattr(server.http.RequestHandlerClass, "do_GET", lambda self: self.answer(200, "<html>hello</html>"))
+        server.models = []
     picture().save(tmp_path / "a.png")
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:150])
@@ -613,7 +550,7 @@ def test_examples_and_report(folder, server, tmp_path, capsys):
         {"id": "t", "category": "table", "gt_code": T.format("a"), "pred_code": T.format("b"), "human_errors": []}]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row | {"gt_img_path": "a.png", "pred_img_path": "a.png"}) + "\n"
                                                   for row in rows))
-    server.reply = lambda body: says(WHOLE.replace("bar 'B'", "<script>alert(1)</script>"))
+    server.answer = lambda body: WHOLE.replace("bar 'B'", "<script>alert(1)</script>")
     code, out, _ = run(capsys, "--examples", tmp_path, "--judge", server.url, "--encoder", folder, "--out", tmp_path / "o")
     page = (tmp_path / "o/report.html").read_text()
     assert code == 0 and "teds 0.667" in out and "c<1>: severity 2, Visual-ERM 0.000" in out and "unreadable" in out

@@ -1,0 +1,216 @@
+"""`--judge URL`: a server process with the tiny judge behind it, and servers that stall, drop, fail and lie."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from PIL import Image
+
+import train_rl
+import visual_erm as v
+from conftest import ROOT
+from judge_server import JudgeServer, pictures
+from visual_erm import NO_REPLY, Discrepancy, InputError, Verdict
+
+CLEAN = '{"errors":[]}'
+WHITE = Image.new("RGB", (8, 8), "white")
+
+
+@pytest.fixture(autouse=True)
+def haste(monkeypatch):
+    """Short pauses between two tries; and each test sees what is said once in a program."""
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    v._say.cache_clear()
+
+
+def ask(judge, n=1, task="svg"):
+    """Verdicts on `n` pairs; the second picture's shade is the number of the pair."""
+    return judge.judge([(task, WHITE, Image.new("RGB", (8, 8), (n, n, n))) for n in range(n)])
+
+
+def shade(body):
+    """The answer that tells the shade of the second picture."""
+    return Verdict("svg", [Discrepancy("shape_error", 1, str(pictures(body)[1].getpixel((4, 4))[0]), "")]).to_json()
+
+
+def slowly(body):
+    time.sleep(0.01 * (int(json.loads(shade(body))["errors"][0]["location"]) % 4))
+    return shade(body)
+
+
+def shades(verdicts):
+    return [verdict.errors[0].location for verdict in verdicts]
+
+
+# ------------------------------------------------------------------------------------------------ a real judge
+def test_verdicts_over_http_equal_those_of_the_same_judge_here():
+    process = subprocess.Popen([sys.executable, ROOT / "tests/judge_server.py", ROOT / "data/tiny/judge", "--trouble",
+                                "ok,later,ok"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        url = process.stdout.readline().strip()
+        pairs = [(row["category"], *(v.load_image(row[key]) for key in ("gt_img_path", "pred_img_path")))
+                 for row in v.read_pairs(ROOT / "data/examples")]
+        far, here = v.VisualERM(url).judge(pairs), v.VisualERM("data/tiny/judge").judge(pairs)
+    finally:
+        process.kill()
+        process.wait()
+    assert [verdict.raw for verdict in far] == [verdict.raw for verdict in here]
+    assert sum(len(verdict.errors) for verdict in far) >= 6
+
+
+# ------------------------------------------------------------------------------------------------ one server
+def test_order_is_kept_in_a_bounded_pool():
+    with JudgeServer(slowly) as server:
+        verdicts = ask(v.VisualERM(server.url, workers=3), 24)
+    assert shades(verdicts) == [str(n) for n in range(24)] and 2 <= server.most <= 3
+    assert {(body["model"], body["temperature"], body["max_tokens"]) for body in server.bodies} == {("fake", 0, 512)}
+
+
+ONE = {  # troubles of the requests in turn -> readable, what the reason says, requests
+    "429 twice": (["429", "429"], True, "", 3),
+    "told when": (["later"], True, "", 2),
+    "500 once": (["500"], True, "", 2),
+    "dropped once": (["drop"], True, "", 2),
+    "cut once": (["cut"], True, "", 2),
+    "stalls once": (["stall"], True, "", 2),
+    "429 always": (["429"] * 3, False, NO_REPLY + "RateLimitError", 3),
+    "500 always": (["500"] * 3, False, NO_REPLY + "InternalServerError", 3),
+    "drops always": (["drop"] * 3, False, NO_REPLY + "APIConnectionError", 3),
+    "stalls always": (["stall"] * 3, False, NO_REPLY + "APITimeoutError", 3),
+    "drips without end": (["drip"] * 3, False, NO_REPLY + "APITimeoutError", 3),
+    "floods": (["flood"] * 3, False, NO_REPLY + "APITimeoutError", 3),
+    "refuses": (["400"], False, "this is a 400", 1),
+    "broken JSON": (["json"], False, "JSONDecodeError", 1),
+    "HTML": (["html"], False, "AttributeError", 1),
+    "another shape": (["shape"], False, "IndexError", 1),
+    "says nothing": (["null"], False, "no verdict", 1),
+    "nonsense": (["nonsense"], False, "no verdict", 1),
+    "another task's verdict": (["other task"], False, "'shape_error' dropped", 1),
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_what_becomes_of_bad_replies(name):
+    trouble, readable, words, requests = ONE[name]
+    with JudgeServer(lambda body: CLEAN, "ok", *trouble) as server:
+        judge = v.VisualERM(server.url, workers=1, timeout=0.8 if trouble[0] in ("stall", "drip") else 30)
+        good, verdict = ask(judge, 2, "table")                           # a good one first, or all would have failed
+    assert good.readable and verdict.readable == readable and len(server.bodies) == 1 + requests
+    assert (verdict.notes == []) if readable else words in verdict.notes[0]
+    assert words.startswith(NO_REPLY) == "".join(verdict.notes).startswith(NO_REPLY)
+
+
+def test_a_reasoning_model_gets_the_limit_under_its_other_name():
+    def answer(body):
+        if "max_tokens" in body:
+            return 400, {"error": {"message": "'max_tokens' is not supported. Use 'max_completion_tokens' instead."}}
+        return CLEAN
+
+    with JudgeServer(answer) as server:
+        assert all(verdict.readable for verdict in ask(v.VisualERM(server.url, workers=1), 3))
+    assert len(server.bodies) == 4 and server.bodies[-1]["max_completion_tokens"] == 512
+    assert "temperature" not in server.bodies[-1]
+
+
+@pytest.mark.parametrize("urls, words", [
+    ("http://127.0.0.1:9/v1", "No server answers at http://127.0.0.1:9/v1;"),
+    ("http://127.0.0.1:9,http://127.0.0.1:9/v2", "No server answers at http://127.0.0.1:9/v1, http://127.0.0.1:9/v2;"),
+    ("{url},localhost:8000", "'localhost:8000' is no URL"),
+    ("http://127.0.0.1:9/v1#named", "at http://127.0.0.1:9/v1 gave no answer at all .no reply: APIConnectionError"),
+])
+def test_no_server_is_a_sentence(urls, words):
+    with JudgeServer(None) as server, pytest.raises(InputError, match=words):
+        ask(v.VisualERM(urls.format(url=server.url), timeout=1))
+
+
+def test_ctrl_c_waits_for_answers_under_way_and_asks_no_more():
+    signal.signal(signal.SIGINT, signal.default_int_handler)               # a shell's background jobs are deaf to it
+    started, release, got = threading.Event(), threading.Event(), []
+
+    def answer(body):
+        started.set()
+        release.wait(10)
+        return CLEAN
+
+    def interrupt():
+        started.wait(10)
+        time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        release.set()
+
+    with JudgeServer(answer) as server:
+        client = v.Server(server.url, workers=2)
+        threading.Thread(target=interrupt).start()
+        with pytest.raises(KeyboardInterrupt):
+            client.ask_all([v.judge_messages("svg", WHITE, WHITE)] * 20, 10, each=lambda *said: got.append(said))
+    assert len(server.bodies) == len(got) <= 3                         # all that was asked is there; not 20
+    assert all(said[1:] == (CLEAN, "", (1000, 10)) for said in got)
+
+
+# ------------------------------------------------------------------------------------------------ several servers
+def urls(*servers):
+    return ",".join(server.url for server in servers)
+
+
+def test_several_servers_share_the_work():
+    with JudgeServer(slowly) as one, JudgeServer(slowly) as two:
+        verdicts = ask(v.VisualERM(urls(one, two), workers=2), 24)
+    assert shades(verdicts) == [str(n) for n in range(24)]
+    assert min(len(one.bodies), len(two.bodies)) >= 6 and max(one.most, two.most) == 2
+
+
+@pytest.mark.parametrize("trouble, tried_again", [("drop", False), ("stall", False), ("html", False), ("shape", False),
+                                                  ("500", True), ("429", True)])
+def test_the_work_of_a_bad_server_goes_to_the_others(trouble, tried_again, capsys):
+    with JudgeServer(shade, *[trouble] * 99) as bad, JudgeServer(slowly) as good:
+        verdicts = ask(v.VisualERM(urls(bad, good), workers=2, timeout=1.5 if trouble == "stall" else 30), 24)
+    told = capsys.readouterr().err
+    assert shades(verdicts) == [str(n) for n in range(24)] and len(good.bodies) == 24
+    assert (len(bad.bodies) > 2) == tried_again                                   # busy is not dead
+    assert told.count(f"No answer from {bad.url}") == (0 if tried_again else 1)
+
+
+def test_a_server_that_was_dead_works_again_after_a_rest(monkeypatch, capsys):
+    monkeypatch.setattr(v, "REST", 0.1)
+    with JudgeServer(slowly) as two:
+        with JudgeServer(slowly) as one:
+            judge = v.VisualERM(urls(one, two), workers=1)
+        assert shades(ask(judge, 4)) == list("0123")
+        with JudgeServer(slowly, port=one.server_port) as again:
+            time.sleep(0.15)
+            assert shades(ask(judge, 8)) == list("01234567") and 1 <= len(again.bodies) <= 7
+    assert capsys.readouterr().err.count("No answer from") == 1
+
+
+def test_a_server_that_is_down_at_the_start_joins_later(monkeypatch):
+    monkeypatch.setattr(v, "REST", 0.0)
+    with JudgeServer(slowly) as two:
+        with JudgeServer(slowly) as one:
+            pass
+        judge = v.VisualERM(urls(one, two), workers=1)
+        with JudgeServer(slowly, port=one.server_port) as again:
+            ask(judge, 8)
+    assert again.bodies[0]["model"] == "fake"
+
+
+def test_training_waits_while_all_servers_are_dead(monkeypatch):
+    with JudgeServer(shade) as one, JudgeServer(shade) as two:
+        judge = v.VisualERM(urls(one, two))
+    back, sleep = [], time.sleep
+
+    def wait(seconds):
+        if seconds >= 5 and not back:                                  # one comes back while train_rl.ask waits for it
+            back.append(JudgeServer(shade, port=two.server_port).__enter__())
+        sleep(min(seconds, 0.01))
+
+    monkeypatch.setattr(time, "sleep", wait)
+    assert shades(train_rl.ask(judge, [("svg", WHITE, WHITE)] * 3)) == ["255"] * 3
+    back[0].__exit__()
+    with pytest.raises(InputError, match="gave no answer at all .*Waited 5 s in vain"):
+        train_rl.ask(judge, [("svg", WHITE, WHITE)], patience=5)
