@@ -80,7 +80,7 @@ def test_shipped_base_has_habits_to_lose():
     torch.manual_seed(0)
     answers, drawings = drawn(model, processor, pairs, temperature=1.0)
     assert 3 <= sum(exact(pair, drawing) for pair, drawing in zip(pairs, drawings)) <= 14
-    assert sum(isinstance(drawing, Rendering) for drawing in drawings) >= 22
+    assert sum(isinstance(drawing, Rendering) for drawing in drawings) >= 18
     assert sum(answer == pair["gt_code"] for answer, pair in zip(answers, pairs)) <= 6      # each in another hand
 
 
