@@ -60,8 +60,9 @@ def train(task, reward, seed, settings):
 
 
 def spread(values):
-    """"81.2 ± 0.7": mean and half the range."""
-    return f"{sum(values) / len(values):.1f} ± {(max(values) - min(values)) / 2:.1f}" if values else "-"
+    """"81.2 ± 0.7": mean and half the range; "81.2" of one value."""
+    half = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):.1f}{half}" if values else "-"
 
 
 def table(rows):
@@ -72,9 +73,9 @@ def table(rows):
     >>> print(table([row("verm", 0, 60), row("verm", 9, 66), row("oracle", 0, 60), row("oracle", 9, 70)]))
     | reward | svg | average | gain | of oracle's gain | executes | proxy | greedy |
     | --- | --- | --- | --- | --- | --- | --- | --- |
-    | base | 60.0 ± 0.0 | 60.0 | | | 90.0 | | |
-    | verm | 66.0 ± 0.0 | 66.0 | +6.0 | 60 % | 90.0 | 1.20 → 1.32 | 80.0 → 80.0 |
-    | oracle | 70.0 ± 0.0 | 70.0 | +10.0 | 100 % | 90.0 | 1.20 → 1.40 | 80.0 → 80.0 |
+    | base | 60.0 | 60.0 | | | 90.0 | | |
+    | verm | 66.0 | 66.0 | +6.0 | 60 % | 90.0 | 1.20 → 1.32 | 80.0 → 80.0 |
+    | oracle | 70.0 | 70.0 | +10.0 | 100 % | 90.0 | 1.20 → 1.40 | 80.0 → 80.0 |
     """
     tasks, rewards = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "reward"))
     ends = {}
@@ -83,23 +84,30 @@ def table(rows):
         run[1] = row
 
     def at(task, reward, end, column):
-        return [float(run[end][column]) for (t, r, _), run in ends.items() if t == task and reward in (r, None)]
+        """One value for each seed; reward None: of any run, for they all begin at the same base."""
+        return [*{seed: float(run[end][column]) for (t, r, seed), run in ends.items()
+                  if t == task and reward in (r, None)}.values()]
 
-    def mean(reward, end, column):
-        values = [v for v in (at(task, reward, end, column) for task in tasks) if v]
-        return sum(sum(v) / len(v) for v in values) / len(values)
+    def mean(reward, end, column, others=()):
+        """Over the tasks that were trained with `reward` and with the `others`."""
+        values = [at(task, reward, end, column) for task in tasks if all(at(task, r, 0, column)
+                                                                         for r in (reward, *others))]
+        return sum(sum(v) / len(v) for v in values) / max(1, len(values))
 
-    base = mean(None, 0, "fidelity")
-    most = mean("oracle", 1, "fidelity") - base if "oracle" in rewards else None
+    def gain(reward, other):
+        """Of `reward`, over the tasks that were trained with both."""
+        return mean(reward, 1, "fidelity", [other]) - mean(None, 0, "fidelity", [reward, other])
+
     columns = [*tasks, "average", "gain", "of oracle's gain", "executes", "proxy", "greedy"]
     lines = ["| reward | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
     for reward in (None, *rewards):
         end = 0 if reward is None else 1
-        average = mean(reward, end, "fidelity")
-        gain = [f"{average - base:+.1f}", f"{(average - base) / most:.0%}".replace("%", " %") if most else "-"]
+        average = f"{mean(reward, end, 'fidelity'):.1f}" if all(at(t, reward, 0, "fidelity") for t in tasks) else "-"
+        most = gain("oracle", reward) if reward and "oracle" in rewards else 0
+        gains = [f"{gain(reward, reward):+.1f}", f"{gain(reward, 'oracle') / most:.0%}".replace("%", " %") if most else "-"]
         lines.append(f"| {reward or 'base'} | " + " | ".join(
-            [spread(at(task, reward, end, "fidelity")) for task in tasks] + [f"{average:.1f}"]
-            + (["", ""] if reward is None else gain) + [f"{mean(reward, end, 'held_executes'):.1f}"]
+            [spread(at(task, reward, end, "fidelity")) for task in tasks] + [average]
+            + (["", ""] if reward is None else gains) + [f"{mean(reward, end, 'held_executes'):.1f}"]
             + [" → ".join(f"{mean(reward, end, column):.{digits}f}" for end in (0, 1)) if reward else ""
                for column, digits in (("proxy", 2), ("greedy", 1))]) + " |")
     return "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
