@@ -60,7 +60,7 @@ def test_every_hand_draws_the_same_picture(task, level):
     made = render_many([(task, code) for code in programs + written], size=SIZES[level])
     assert [a.image.tobytes() == b.image.tobytes() for a, b in zip(made, made[len(programs):])] == [True] * len(programs)
     if (task, level) != ("table", 2) and (task, level) != ("table", 3):        # they have sections of their own
-        assert sum(a != b for a, b in zip(programs, written)) > len(programs) / 2
+        assert sum(a != b for a, b in zip(programs, written)) >= len(programs) / 3
 
 
 @pytest.mark.parametrize("task, code, share, written", [
