@@ -42,9 +42,9 @@ def finding(pair, side, seed):
     """One picture -> a program that was found for it: in somebody's hand and with bad habits (data/hands.py), and in
     `SLOPPY` of the cases for the other picture of its pair, a damaged copy."""
     rng, task = random.Random(seed), pair["category"]
-    other = rng.random() < SLOPPY and not own(pair)
     messages, code = reading(pair, side)
-    code = pair["pred_code" if (side == "gt") == other else "gt_code"]
+    if rng.random() < SLOPPY and not own(pair):
+        code = pair["pred_code" if side == "gt" else "gt_code"]
     return messages, Hand(rng).write(task, habits(task, code, rng))
 
 

@@ -140,7 +140,11 @@ def load_policy(settings):
 def label(true, pred):
     """The exact annotation of two renderings, as VC-RewardBench's `human_errors`."""
     same = true.image.tobytes() == pred.image.tobytes()
-    errors = compare.compare(true.scene, pred.scene, same_pixels=same)
+    return annotation(compare.compare(true.scene, pred.scene, same_pixels=same))
+
+
+def annotation(errors):
+    """Discrepancies as VC-RewardBench writes them."""
     return [{"type": e.category, "severity": e.severity, "location": e.location, "description": e.description}
             for e in errors]
 

@@ -36,7 +36,7 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from data import bench
-from data.build import CHUNK, ERRORS, label
+from data.build import CHUNK, ERRORS, annotation, label
 from data.match import COLOURS, QUOTED, same_place
 from render import Rendering, SandboxMissing, extract_code, render_many
 from visual_erm import (LANGUAGE, LOOK_FOR, NO_REPLY, InputError, Server, Verdict, judge_messages, judge_prompt,
@@ -229,12 +229,11 @@ def label_rows(rows, pairs, verdicts, out, left):
             elif contradicts(pair.task, error, pair.true.errors):
                 left["errors: the scenes are equal there"] += 1
             else:
-                errors.append({"type": error.category, "severity": error.severity, "location": error.location,
-                               "description": error.description})
+                errors.append(error)
         if pair.true.errors and not errors:
             left["pairs: no error left, though the pictures differ"] += 1
         else:
-            made.append(row_for(row, out, human_errors=errors))
+            made.append(row_for(row, out, human_errors=annotation(errors)))
     return made
 
 

@@ -121,7 +121,7 @@ def hacking(settings):
     from data.build import draw_images
     from render import Rendering, render_many
 
-    worst = {}                                                       # reward -> (fidelity lost, task, seed, i, stages)
+    worst = {}                                                   # reward -> (fidelity lost, task, seed, i, its stages)
     for path in sorted(Path(settings.out).glob("*-*-*/state.pt")):
         task, reward, seed = path.parent.name.split("-")
         stages = torch.load(path, weights_only=True)["stages"]
@@ -131,20 +131,20 @@ def hacking(settings):
                 worst[reward] = before[2] - after[2], task, seed, i, (before, after)
     fig, axes = plt.subplots(len(worst), 3, figsize=(7, 2.6 * len(worst)), squeeze=False, layout="constrained")
     for row, (reward, (lost, task, seed, i, stages)) in zip(axes, sorted(worst.items())):
-        held = draw_images(task, len(torch.load(Path(settings.out, f"{task}-{reward}-{seed}", "state.pt"),
-                                                weights_only=True)["stages"][0]), 1, "rl/held")
+        reference = draw_images(task, i + 1, 1, "rl/held")[i]["image"]
         drawings = render_many([(task, code) for code, *_ in stages], size=(128, 128))
         print(f"{reward}: {task} {i + 1}, seed {seed}: reward {stages[0][1]:.3f} -> {stages[1][1]:.3f}, "
               f"fidelity {stages[0][2]:.0f} -> {stages[1][2]:.0f}")
         titles = [f"{reward}: {task} {i + 1}"] + [f"{name}: reward {r:.3f}, fidelity {f:.0f}"
                                                   for name, (_, r, f) in zip(("before", "after"), stages)]
-        for ax, title, drawn in zip(row, titles, [held[i]["image"], *drawings]):
+        pictures = [reference, *(drawn.image if isinstance(drawn, Rendering) else None for drawn in drawings)]
+        for ax, title, picture in zip(row, titles, pictures):
             ax.set_title(title, fontsize=8)
             ax.set(xticks=[], yticks=[])
-            if not isinstance(drawn, Rendering) and drawn is not held[i]["image"]:
-                ax.text(0.5, 0.5, "does not render", ha="center")
+            if picture:
+                ax.imshow(picture)
             else:
-                ax.imshow(getattr(drawn, "image", drawn))
+                ax.text(0.5, 0.5, "does not render", ha="center")
     fig.savefig(settings.hacking, dpi=100)
 
 

@@ -2,7 +2,7 @@
 
     python -m data.build --task chart,table,svg --n 60000 --level 1 --variants 3 --seed 1000 --out runs/level1
     torchrun --nproc-per-node 2 -m data.tiny --data runs/level1 --out runs/reader  # faster than 1 process, 2 threads
-    python -m data.tiny --data runs/level1 --model runs/reader --found --steps 700 --lr 2e-3               # see below
+    python -m data.tiny --data runs/level1 --model runs/reader --found --steps 600 --lr 2e-3               # see below
 
 The result is an ordinary Qwen3-VL checkpoint folder (same class, processor, chat template and prompts as the 8B
 model), so every script takes it where it takes `Qwen/Qwen3-VL-8B-Instruct`. It plays the part of that model here: it
@@ -14,8 +14,8 @@ can draw a bit and judges badly. Three things decide whether so small a model le
 
 The loss is that of Eq. 1-2 with code in the place of the annotation: token negative log-likelihood of the answer.
 The last command makes the policy that reinforcement learning begins with. It has the eyes of the reader but has learned
-from code as people write it (data/hands.py): each program in another hand, most of them with mistakes in the details. So
-it imitates both, as any model does that was fine-tuned on code found somewhere; the mistakes a reward can take away again.
+from code as people write it (data/hands.py): each program in another hand, most of them with mistakes in the details.
+So it imitates both, as any model does that was fine-tuned on code found somewhere; the mistakes a reward can take away.
 A killed run goes on with `--resume`. See data/tiny/README.md for the run that made the shipped weights.
 """
 import csv
@@ -144,7 +144,8 @@ def choose(rng, readings, pairs, step, settings, rank, ranks):
             rows.append((1000, len(rows), revising, (pair, unsaid, Hand(rng) if settings.found else None)))
         else:
             length, *picture = readings[task][rng.randrange(len(readings[task]) // share)]
-            rows.append((length, len(rows), *((finding, (*picture, rng.random())) if settings.found else (reading, picture))))
+            make, what = (finding, (*picture, rng.random())) if settings.found else (reading, picture)
+            rows.append((length, len(rows), make, what))
     return [make(*what) for *_, make, what in sorted(rows)[rank::ranks]]
 
 
