@@ -12,13 +12,13 @@
 writes table.md, rounds.csv and rounds.png instead. Departures from the paper: (1) the best round by reward is kept,
 not the last (`--keep last` is the paper's way); (2) code that does not render is revised with the renderer's sentence;
 (3) a single picture has no batch to be normalised by: r = clip(1 - S / 50, 0, 1), and R = 1 means: no error found.
-In `--eval` feedback without a reward to trust (none, self) uses all rounds and keeps the last; tokens of a server are
-not counted.
+In `--eval` feedback without a reward to trust (none, self) uses all rounds and keeps the last.
 """
 import csv
 import sys
 import textwrap
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -26,11 +26,12 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
+from data.build import references
 from data.compare import compare, fidelity
 from render import Rendering, extract_code
-from visual_erm import (CATEGORIES, NOTHING_SAID, SCALE, InputError, Server, Verdict, VisualERM, code_messages,
-                        draw_alike, fit, generate, html_report, judge_messages, load_image, load_model, preset_for,
-                        read_pairs, revise_messages, severity_reward)
+from visual_erm import (CATEGORIES, NOTHING_SAID, SCALE, Chat, InputError, Verdict, VisualERM, code_messages,
+                        draw_alike, fit, html_report, judge_messages, load_image, preset_for, read_pairs,
+                        revise_messages, severity_reward, size_of)
 
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
 
@@ -66,32 +67,9 @@ class Round:
     verdict: Verdict | None = None
 
 
-# ------------------------------------------------------------------------------------------------ 1. who writes
-class Policy:
-    """Writes code for conversations: a local model, or an OpenAI-compatible server. Counts the tokens it samples."""
-
-    def __init__(self, name, row):
-        self.row, self.server, self.tokens = row, None, 0
-        if name.startswith(("http://", "https://")):
-            self.server = Server(name)
-        else:
-            self.model, self.processor = load_model(name, quantize=row["quantize"], max_pixels=row["max_pixels"])
-
-    def write(self, conversations, temperature=0.0):
-        """Answers in the order of `conversations`. temperature 0 takes the likeliest token."""
-        if not conversations:
-            return []
-        if self.server:
-            return [answer for answer, _ in self.server.ask_all(conversations, self.row["code_tokens"], temperature)]
-        answers = generate(self.model, self.processor, conversations, max_new_tokens=self.row["code_tokens"],
-                           batch_size=self.row["batch"], temperature=temperature)
-        self.tokens += sum(map(len, self.processor.tokenizer(answers)["input_ids"])) + len(answers)     # and the stops
-        return answers
-
-
-# ------------------------------------------------------------------------------------------ 2. who gives feedback
+# ------------------------------------------------------------------------------------------ 1. who gives feedback
 # A critic takes (items, drawings), only those that rendered, and gives (feedback, reward, verdict) for each. An item is
-# a dict: task, image and, where the truth is known, scene.
+# a prompt as of data.build: task, image, size and, where the truth is known, scene.
 
 
 def by_judge(judge):
@@ -131,12 +109,7 @@ def worth(verdict):
     return severity_reward([verdict.severity], SCALE)[0] if verdict.readable else 0.0
 
 
-# ---------------------------------------------------------------------------------------------------- 3. the loop
-def draw(items, codes, row):
-    """What `codes` draw, as large as the pictures of their `items`."""
-    return draw_alike([item["task"] for item in items], codes, [item["image"] for item in items], row)
-
-
+# ---------------------------------------------------------------------------------------------------- 2. the loop
 def refine(items, policy, critic, rounds, threshold, temperature=0.0):
     """Eq. 7-9 for all `items` at once: for each the list of its Rounds, the draft first."""
     canvas = policy.row["canvas"]
@@ -146,7 +119,7 @@ def refine(items, policy, critic, rounds, threshold, temperature=0.0):
     answers = policy.write([code_messages(items[i]["task"], pictures[i]) for i in active], temperature)        # Eq. 7
     for t in range(rounds + 1):
         codes = [extract_code(items[i]["task"], answer) for i, answer in zip(active, answers)]
-        drawings = draw([items[i] for i in active], codes, policy.row)
+        drawings = draw_alike([items[i] for i in active], codes)
         good = [k for k, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
         said = dict(zip(good, critic([items[active[k]] for k in good], [drawings[k] for k in good])))          # Eq. 8
         for k, i in enumerate(active):
@@ -159,12 +132,18 @@ def refine(items, policy, critic, rounds, threshold, temperature=0.0):
                                                 history[i][-1].feedback) for i in active], temperature)       # Eq. 9
 
 
+def load(settings, row):
+    """(policy, judge); one base in memory if both are adapters of it, or one is it and the other such an adapter."""
+    policy = Chat(settings.model or row["model"], row)
+    return policy, VisualERM(settings.judge or row["judge"], row, beside=policy)
+
+
 def answer_of(history, keep):
     """The round whose code is the answer: the best by reward (of equals the first), or the last."""
     return history[-1] if keep == "last" else max(history, key=lambda r: (isinstance(r.drawing, Rendering), r.reward))
 
 
-# ------------------------------------------------------------------------------------------------ 4. one picture
+# ------------------------------------------------------------------------------------------------ 3. one picture
 def film_strip(image, history, side=256):
     """One picture: the reference, then every round, with reward and errors in words below."""
     frames = [("reference", image, "")]
@@ -191,12 +170,11 @@ def film_strip(image, history, side=256):
 
 def refine_one(path, settings, row):
     """Refine one picture, print every round, write code, film strip and report."""
-    image = load_image(path)
-    policy = Policy(settings.model or row["model"], row)
-    judge = VisualERM(settings.judge or row["judge"], row)
+    image = fit(load_image(path), row["canvas"])
+    item = {"task": settings.task, "image": image, "size": size_of(image, row)}
+    policy, judge = load(settings, row)
     torch.manual_seed(0)
-    (history,) = refine([{"task": settings.task, "image": fit(image, row["canvas"])}], policy, by_judge(judge),
-                        settings.rounds, settings.threshold, settings.temperature)
+    (history,) = refine([item], policy, by_judge(judge), settings.rounds, settings.threshold, settings.temperature)
     for t, r in enumerate(history):
         print(f"{'draft' if t == 0 else f'round {t}'}: reward {r.reward:.2f}")
         for error in r.verdict.errors if r.verdict else ():
@@ -206,7 +184,7 @@ def refine_one(path, settings, row):
     out.mkdir(parents=True, exist_ok=True)
     code = out / f"answer.{SUFFIX[settings.task]}"
     code.write_text(best.code + "\n", "utf-8")
-    film_strip(fit(image, row["canvas"]), history).save(out / "strip.png")
+    film_strip(image, history).save(out / "strip.png")
     cards = [{"title": "draft" if t == 0 else f"round {t}", "verdicts": {"": r.verdict}, "values": {"reward": r.reward},
               "images": [("reference", image)] + [("drawn", d.image) for d in [r.drawing] if isinstance(d, Rendering)],
               "texts": {"code": r.code, "feedback": r.feedback}} for t, r in enumerate(history)]
@@ -216,26 +194,7 @@ def refine_one(path, settings, row):
           f"{out / 'report.html'}")
 
 
-# ------------------------------------------------------------------------------------------------ 5. many pictures
-def load_items(folder, limit, row):
-    """References of a pairs.jsonl with their scenes, which the oracle and the fidelity need; broken ones are told."""
-    items, seen = [], set()
-    for pair in read_pairs(folder):
-        if not pair.get("gt_code"):
-            raise InputError(f"{folder}: {pair['id']} has no gt_code, so its pictures cannot be compared exactly.")
-        if pair["gt_img_path"] not in seen:
-            seen.add(pair["gt_img_path"])
-            items.append({"id": pair["id"], "task": pair["category"], "image": load_image(pair["gt_img_path"]),
-                          "code": pair["gt_code"]})
-    made = draw(items, [item["code"] for item in items], row)
-    for item, drawn in zip(items, made):
-        if isinstance(drawn, Rendering):
-            item["scene"] = drawn.scene
-        else:
-            tqdm.write(f"{item['id']} is left out: its own code cannot be drawn ({drawn}).")
-    return [item for item in items if "scene" in item][:limit]
-
-
+# ------------------------------------------------------------------------------------------------ 4. many pictures
 def best_of(items, policy, judge, n, temperature):
     """The other way to spend tokens: n independent drafts, for each prefix of them the judge's favourite; as Rounds."""
     drafts = [refine(items, policy, by_judge(judge), 0, 0.0, temperature) for _ in range(n)]
@@ -260,9 +219,8 @@ def evaluate(settings, row):
     out.mkdir(parents=True, exist_ok=True)
     path, columns = out / "rounds.csv", ("feedback", "seed", "round", "fidelity", "executes", "tokens")
     rows = list(csv.DictReader(open(path))) if settings.resume and path.exists() else []
-    items = load_items(settings.eval, settings.limit, row)
-    policy = Policy(settings.model or row["model"], row)
-    judge = VisualERM(settings.judge or row["judge"], row)
+    items = list(islice(references(read_pairs(settings.eval), row), settings.limit))
+    policy, judge = load(settings, row)
     critics = {"none": by_nobody, "self": by_itself(policy), "judge": by_judge(judge), "oracle": by_oracle}
     wanted = [(kind, seed) for kind in settings.feedback.split(",") for seed in range(settings.seeds)]
     if unknown := [kind for kind, _ in wanted if kind not in (*critics, "best-of-n")]:

@@ -10,7 +10,7 @@ shipped judge is a model of its own.
 
     python train_rl.py --task svg --reward verm                    # tiny models, minutes on 2 cores
     python train_rl.py --task svg --reward 0.5*verm+0.5*text       # rewards can be mixed
-    python train_rl.py --task chart --preset 8b --level 2 --lr 1e-5 --prompts 4                # QLoRA, a GPU; untried
+    python train_rl.py --task chart --data runs/real --preset 8b --lr 1e-5 --prompts 4         # QLoRA, a GPU; untried
 
 It prints a line a step and what the held-out pictures gained. `--out` gets config.json, log.csv, samples.jsonl
 (programs and rewards of the last step), curves.png, report.html and checkpoint/ (the policy's adapter). log.csv has
@@ -30,6 +30,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -39,12 +40,12 @@ from torch.utils.checkpoint import checkpoint
 from tqdm import tqdm
 from transformers import HfArgumentParser
 
-from data.build import SIZES, draw_images
+from data.build import SIZES, draw_images, hold_out, references
 from data.compare import fidelity
-from render import Rendering, SandboxMissing, extract_code, render_many
-from visual_erm import (CATEGORIES, NO_REPLY, SCALE, InputError, VisualERM, VisionEncoder, add_adapter, choose_preset,
-                        code_messages, fit, generate, html_report, load_model, ssim, teds, text_similarity,
-                        verm_rewards)
+from render import Rendering, SandboxMissing, extract_code
+from visual_erm import (CATEGORIES, NO_REPLY, SCALE, Chat, InputError, VisualERM, VisionEncoder, add_adapter,
+                        choose_preset, code_messages, draw_alike, fit, generate, html_report, read_pairs, ssim, teds,
+                        text_similarity, verm_rewards)
 
 
 @dataclass
@@ -57,6 +58,7 @@ class Settings:
     judge: str = field(default=None, metadata={"help": "adapter of the base, other model, URL; default: preset's"})
     encoder: str = field(default="data/tiny/base", metadata={"help": "vision encoder of the reward `vision`"})
     level: int = field(default=1, metadata={"help": "difficulty of the pictures drawn by data/worlds.py"})
+    data: str = field(default="", metadata={"help": "folders of data.build whose references to take in their place"})
     images: int = field(default=512, metadata={"help": "pictures to learn from, for each task"})
     out: str = field(default="runs/rl", metadata={"help": "run folder"})
     # sampling
@@ -86,7 +88,7 @@ class Settings:
 
 # ------------------------------------------------------------------------------------------------------ 1. rewards
 # A reward takes the batch, (prompt, code, rendering) for every program that rendered, and gives numbers in [0, 1].
-# A prompt is a dict: task, image, scene, code (see data.build.draw_images). `run` holds what several rewards need.
+# A prompt is a dict: see data.build.draw_images. `run` holds what several rewards need.
 
 
 def verm(batch, run):
@@ -162,7 +164,7 @@ def ask(judge, pairs, patience=600):
                 return [verdicts[i] for i in range(len(pairs))]
             why = f"{len(left)} of {len(pairs)} pairs got {verdicts[left[0]].notes[0]}."
         except InputError as error:
-            if judge.client is None:
+            if judge.server is None:
                 raise
             why = str(error)
         if waited >= patience:
@@ -308,40 +310,18 @@ def grpo_loss(logp, old, reference, advantage, mask, tokens, beta, clip_low, cli
 
 
 # ------------------------------------------------------------------------------------------- 4. one base, three roles
-class AdapterJudge(VisualERM):
-    """The judge that is an adapter of the policy's own base: switched on to judge, then the policy's is again."""
-
-    def judge(self, pairs, progress=None):
-        self.model.set_adapter("judge")
-        try:
-            return super().judge(pairs, progress)
-        finally:
-            self.model.set_adapter("policy")
-
-
 def load_roles(settings, row):
     """(model with the adapter "policy", processor, judge): one copy of the base's weights for all roles.
 
     A judge with weights of its own (a full checkpoint, or another base's adapter) or behind a URL stays apart: two 8B
     models in 4 bits need some 15 GB before the first activation, where one and an adapter need 9.
     """
-    name = settings.model or row["model"]
-    base, processor = load_model(name, quantize=row["quantize"], max_pixels=row["max_pixels"])
+    policy = Chat(settings.model or row["model"], row)
     if row["quantize"]:                                  # memory is short: recompute activations in the backward pass
-        base.gradient_checkpointing_enable({"use_reentrant": False})
-    model = add_adapter(base, row, settings.rank, "policy")
-    judge = settings.judge or row["judge"]
-    adapter = Path(judge, "adapter_config.json")
-    if not (adapter.is_file() and same_base(json.loads(adapter.read_text())["base_model_name_or_path"], name)):
-        return model, processor, VisualERM(judge, row)
-    model.load_adapter(judge, adapter_name="judge")
-    model.set_adapter("policy")
-    return model, processor, AdapterJudge((model, processor), row)
-
-
-def same_base(one, two):
-    """Do two names mean one checkpoint? A folder may be written in several ways."""
-    return one == two or Path(one).resolve() == Path(two).resolve()
+        policy.model.gradient_checkpointing_enable({"use_reentrant": False})
+    policy.model = add_adapter(policy.model, row, settings.rank, "policy")
+    judge = VisualERM(settings.judge or row["judge"], row, beside=policy)
+    return policy.model, policy.processor, judge
 
 
 # ------------------------------------------------------------------------------------------------ 5. bookkeeping
@@ -353,6 +333,29 @@ def same_base(one, two):
 # surer of what it knows, which lifts only the former; the latter rises when it learns something new.
 COLUMNS = ("step", "reward", "executes", "unreadable", "flat_groups", "length", "policy_loss", "kl", "clipped",
            "grad_norm", "sample_s", "reward_s", "update_s", "held_executes", "proxy", "fidelity", *CATEGORIES, "greedy")
+
+
+def read_pictures(settings, row):
+    """(pictures to learn from, pictures held out), for each task: drawn ones, or the references of `--data`.
+
+    Those held out are the same for every seed, and no program has a copy on the other side. Raises InputError if there
+    are none.
+    """
+    learned, held = [], []
+    pairs = read_pairs(settings.data) if settings.data else []
+    for task in settings.task.split(","):
+        if settings.data:
+            sides = hold_out([pair for pair in pairs if pair["category"] == task], settings.eval_images)
+            sides = [list(islice(references(side, row), n)) for side, n in zip(
+                sides, (settings.images, settings.eval_images))]
+        else:
+            sides = [draw_images(task, n, settings.level, f"rl/{seed}") for n, seed in (
+                (settings.images, settings.seed), (settings.eval_images, "held"))]
+        if not all(sides):
+            raise InputError(f"{settings.data} has not enough pictures of the task {task} to learn from some and hold "
+                             "out others; lower --eval_images or give more.")
+        learned, held = learned + sides[0], held + sides[1]
+    return learned, held
 
 
 class Run:
@@ -369,7 +372,7 @@ def draw_held(model, processor, held, run, temperature):
     answers = generate(model, processor, [code_messages(p["task"], fit(p["image"], run.row["canvas"])) for p in held],
                        max_new_tokens=run.row["code_tokens"], batch_size=run.row["batch"], temperature=temperature)
     codes = [extract_code(p["task"], answer) for p, answer in zip(held, answers)]
-    drawings = render_many([(p["task"], code) for p, code in zip(held, codes)], size=SIZES[run.settings.level])
+    drawings = draw_alike(held, codes)
     return codes, drawings, [fidelity(p["scene"], drawn.scene) for p, drawn in zip(held, drawings)]
 
 
@@ -467,8 +470,7 @@ def finish(out, model, held, stages, run):
     fell = [i for i in range(len(held)) if after[i][1] > before[i][1] and after[i][2] < before[i][2]]
     hacked = sorted(fell, key=lambda i: before[i][1] - after[i][1])[:4]
     wanted = [(i, step) for i in dict.fromkeys(fixed + hacked) for step in shown]
-    drawings = dict(zip(wanted, render_many([(held[i]["task"], stages[step][i][0]) for i, step in wanted],
-                                            size=SIZES[run.settings.level])))
+    drawings = dict(zip(wanted, draw_alike([held[i] for i, _ in wanted], [stages[s][i][0] for i, s in wanted])))
     good = [key for key in wanted if isinstance(drawings[key], Rendering)]
     verdicts = dict(zip(good, ask(run.judge, [(held[i]["task"], held[i]["image"], drawings[i, step].image)
                                               for i, step in good])))
@@ -525,8 +527,7 @@ def main():
     policy = [p for name, p in model.named_parameters() if ".policy." in name]
     optimiser = torch.optim.AdamW(policy, lr=settings.lr, weight_decay=0.0)
     run, first, stages = Run(settings, row, judge), 0, {}
-    train = [p for task in tasks for p in draw_images(task, settings.images, settings.level, f"rl/{settings.seed}")]
-    held = [p for task in tasks for p in draw_images(task, settings.eval_images, settings.level, "rl/held")]
+    train, held = read_pictures(settings, row)
     if settings.resume and (out / "state.pt").exists():
         first, stages = load_state(out, model, optimiser)
     keep_rows(out / "log.csv", first if stages else -1)
@@ -567,8 +568,7 @@ def main():
             # 2. Render, and meanwhile let the reference (all adapters off) score the same programs.
             batches = torch.arange(len(answers), device=answers.device).split(settings.micro)
             with ThreadPoolExecutor(1) as thread:
-                drawing = thread.submit(render_many, [(p["task"], code) for p, code in zip(prompts, codes)],
-                                        size=SIZES[settings.level])
+                drawing = thread.submit(draw_alike, prompts, codes)
                 reference = torch.zeros(answers.shape, device=answers.device)                                  # (B, T)
                 if settings.beta:
                     with torch.no_grad(), model.disable_adapter():

@@ -23,6 +23,7 @@ import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from html import escape
@@ -319,7 +320,7 @@ def preset_for(preset: str, *names: str) -> dict:
     `names`: folders, hub names or URLs; "" stands for the preset's own model. Raises InputError as `choose_preset`.
     """
     named = [name for name in names if name]
-    remote = [name.startswith(("http://", "https://")) for name in named]
+    remote = list(map(is_url, named))
     big = any(far or not Path(_find(name)).is_dir() for name, far in zip(named, remote))
     return choose_preset(preset or ("8b" if big else "tiny"), anywhere=all(remote) and len(named) == len(names))
 
@@ -370,26 +371,40 @@ def load_model(name: str, *, quantize: bool = False, device=None, dtype=None, ma
     A folder with adapter_config.json becomes a peft model on its base. Raises InputError.
     """
     device, dtype = choose_device(device, dtype)
-    base = name = processor = _find(name)
+    base, adapter = base_of(name)
     options = {}
     if quantize:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype, llm_int8_skip_modules=["model.visual", "lm_head"])
     try:
-        if (adapter := Path(name, "adapter_config.json")).is_file():
-            base = _find(json.loads(adapter.read_text())["base_model_name_or_path"], beside=Path(name))
-            processor = name if Path(name, "tokenizer_config.json").is_file() else base
         model = Qwen3VLForConditionalGeneration.from_pretrained(base, dtype=dtype, device_map={"": device}, **options)
-        if base != name:
+        if adapter:
             from peft import PeftModel  # only here: most runs need no adapter
 
-            model = PeftModel.from_pretrained(model, name)
+            model = PeftModel.from_pretrained(model, adapter)
     except torch.OutOfMemoryError:
         raise                                  # a RuntimeError, but nothing is wrong with the folder
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise InputError(_why_not(base, error)) from error
+    processor = adapter if adapter and Path(adapter, "tokenizer_config.json").is_file() else base
     return model.eval(), load_processor(processor, max_pixels=max_pixels)
+
+
+def base_of(name: str) -> tuple[str, str | None]:
+    """(folder or hub name of the base, folder of the LoRA adapter on it or None). Raises InputError."""
+    name = _find(name)
+    config = Path(name, "adapter_config.json")
+    if not config.is_file():
+        return name, None
+    try:
+        return _find(json.loads(config.read_text())["base_model_name_or_path"], beside=Path(name)), name
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(_why_not(name, error)) from error
+
+
+def is_url(name: str) -> bool:
+    return name.startswith(("http://", "https://"))
 
 
 def add_adapter(model, row: dict, rank: int, name: str):
@@ -580,7 +595,7 @@ class Server:
         self.silent = openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError
         self.refusal = openai.APIStatusError
         urls = [url.strip() for url in urls.split(",") if url.strip()]
-        if wrong := [url for url in urls if not url.startswith(("http://", "https://"))]:
+        if wrong := [url for url in urls if not is_url(url)]:
             raise InputError(f"{wrong[0]!r} is no URL; write http://host:port/v1, several of them with commas between.")
         self.hosts, self.retries, self.lock = [_Host(url, workers, timeout) for url in urls], retries, Lock()
         self.workers = workers * len(urls)
@@ -656,21 +671,86 @@ class Server:
             _say(f"No answer from {host.url}: the others take its work, and it is tried again every {REST:.0f} s.")
 
 
-class VisualERM:
-    """The judge: `VisualERM("data/tiny/judge").judge([("chart", reference, rendering), ...])` -> [Verdict, ...].
+class Chat:
+    """A model that answers conversations: `Chat("data/tiny/base").write([code_messages("svg", picture)])` -> [code].
 
-    `judge`: a model folder, a hub name, a pair (model, processor) that is loaded already, or the URLs of a `Server`.
-    `row`: a row of PRESETS. A server is asked `workers` questions at once and has `timeout` seconds for each.
+    `model`: folder or hub name of a checkpoint or of a LoRA adapter, a pair (model, processor) that is loaded already,
+    or the URLs of a `Server`, which is asked `workers` questions at once and has `timeout` seconds for each. `row`: a
+    row of PRESETS. `beside`: a Chat whose weights this one shares if both have the same base; each then answers with
+    its own adapter on, so that policy, reference and judge fit where one model does. Raises InputError: no such model
+    or server.
     """
 
-    def __init__(self, judge, row: dict = PRESETS["tiny"], *, workers: int = 8, timeout: float = 120.0):
-        self.row, self.client = row, None
-        if isinstance(judge, str) and judge.startswith(("http://", "https://")):
-            self.client = Server(judge, workers=workers, timeout=timeout)
-        elif isinstance(judge, str):
-            self.model, self.processor = load_model(judge, quantize=row["quantize"], max_pixels=row["max_pixels"])
+    def __init__(self, model, row: dict = PRESETS["tiny"], *, beside: "Chat | None" = None, workers: int = 8,
+                 timeout: float = 120.0):
+        self.row, self.server, self.base = row, None, None
+        self.adapter = None          # to be on while it answers; "": none; None: as the model is
+        self.tokens = 0              # written so far, stop tokens included
+        if not isinstance(model, str):
+            self.model, self.processor = model
+        elif is_url(model):
+            self.server = Server(model, workers=workers, timeout=timeout)
         else:
-            self.model, self.processor = judge
+            self.base, adapter = base_of(model)
+            if beside and beside.base and Path(beside.base).resolve() == Path(self.base).resolve():
+                self._join(beside, adapter)
+            else:
+                self.model, self.processor = load_model(model, quantize=row["quantize"], max_pixels=row["max_pixels"])
+
+    def _join(self, other: "Chat", adapter: str | None):
+        """Take the weights of `other` and add one's own adapter, if there is one, under the name "judge"."""
+        from peft import PeftModel
+
+        wrapped = isinstance(other.model, PeftModel)
+        if wrapped and adapter:
+            other.adapter = other.model.active_adapter
+            other.model.load_adapter(adapter, adapter_name="judge")
+            other.model.set_adapter(other.adapter)
+        elif adapter:
+            other.model, other.adapter = PeftModel.from_pretrained(other.model, adapter, adapter_name="judge"), ""
+            other.model.eval()
+        self.model, self.processor = other.model, other.processor
+        self.adapter = "judge" if adapter else "" if wrapped else None
+
+    @contextmanager
+    def _switched(self):
+        """Its own adapter on, or all off; afterwards the model is as it was."""
+        if self.adapter:
+            before = self.model.active_adapter
+            self.model.set_adapter(self.adapter)
+            try:
+                yield
+            finally:
+                self.model.set_adapter(before)
+        else:
+            with nullcontext() if self.adapter is None else self.model.disable_adapter():
+                yield
+
+    def answer(self, conversations, max_tokens: int, temperature: float = 0.0, progress=None) -> list[tuple[str, str]]:
+        """(answer, "") for each conversation, or ("", why not) where a server gave none; InputError if it never did.
+
+        temperature 0 takes the likeliest token. `progress(n)` is called with the number of answers that arrived.
+        """
+        if self.server:
+            written = []
+            answers = self.server.ask_all(conversations, max_tokens, temperature, each=lambda *found: (
+                written.append(found[3][1]), progress and progress(1)))
+            self.tokens += sum(written)
+            return answers
+        with self._switched():
+            answers = generate(self.model, self.processor, conversations, max_new_tokens=max_tokens,
+                               batch_size=self.row["batch"], temperature=temperature, progress=progress)
+        if answers:
+            self.tokens += sum(map(len, self.processor.tokenizer(answers)["input_ids"])) + len(answers)
+        return [(answer, "") for answer in answers]
+
+    def write(self, conversations, temperature: float = 0.0) -> list[str]:
+        """Code for each conversation, of the preset's length at most; "" where a server gave no answer."""
+        return [answer for answer, _ in self.answer(conversations, self.row["code_tokens"], temperature)]
+
+
+class VisualERM(Chat):
+    """The judge: `VisualERM("data/tiny/judge").judge([("chart", reference, rendering), ...])` -> [Verdict, ...]."""
 
     def judge(self, pairs, progress=None) -> list[Verdict]:
         """Verdicts on `pairs` of (task, reference, rendering), in their order.
@@ -679,15 +759,10 @@ class VisualERM:
         bad reply does not cost a whole run; if every reply fails, InputError gives the reason.
         """
         pairs = list(pairs)
-        tasks = [task for task, *_ in pairs]
         asked = [judge_messages(task, *(fit(image, self.row["canvas"]) for image in images)) for task, *images in pairs]
-        if self.client is None:
-            answers = generate(self.model, self.processor, asked, progress=progress,
-                               max_new_tokens=self.row["verdict_tokens"], batch_size=self.row["batch"])
-            return [Verdict.parse(task, answer) for task, answer in zip(tasks, answers)]
-        answers = self.client.ask_all(asked, self.row["verdict_tokens"], each=lambda *_: progress and progress(1))
+        answers = self.answer(asked, self.row["verdict_tokens"], progress=progress)
         return [Verdict(task, readable=False, notes=[why]) if why else Verdict.parse(task, answer)
-                for task, (answer, why) in zip(tasks, answers)]
+                for (task, *_), (answer, why) in zip(pairs, answers)]
 
 
 # ------------------------------------------------------------------------------------------------ 4. Reward, Eq. 3-5
@@ -921,14 +996,22 @@ def rivals(task: str, reference, rendering, code_true=None, code_pred=None, enco
 # ------------------------------------------------------------------------------------------------ 6. Other engines
 
 
-def draw_alike(tasks, codes, references, row: dict) -> list:
-    """A Rendering or RenderError for each code, as large as its reference (or the canvas of a preset's `row`)."""
+def size_of(image: Image.Image, row: dict):
+    """The `size` at which render draws a program like `image`: a preset's canvas, or else as long a longest side."""
+    return (row["canvas"], row["canvas"]) if row["canvas"] else max(image.size)
+
+
+def draw_alike(prompts: list[dict], codes: list[str]) -> list:
+    """A Rendering or RenderError for each code, as large as its prompt's picture was drawn.
+
+    `prompts` are dicts with `task` and `size` (see `size_of`); those of one size are drawn at once.
+    """
     jobs, drawings = {}, {}
-    for i, image in enumerate(references):
-        jobs.setdefault((row["canvas"], row["canvas"]) if row["canvas"] else max(image.size), []).append(i)
-    for size, chosen in jobs.items():                                              # all of one size at once
-        drawings |= zip(chosen, render_many([(tasks[i], codes[i]) for i in chosen], size=size))
-    return [drawings[i] for i in range(len(references))]
+    for i, prompt in enumerate(prompts):
+        jobs.setdefault(prompt["size"], []).append(i)
+    for size, chosen in jobs.items():
+        drawings |= zip(chosen, render_many([(prompts[i]["task"], codes[i]) for i in chosen], size=size))
+    return [drawings[i] for i in range(len(prompts))]
 
 
 def reward_answers(judge: VisualERM, tasks, references, answers, scale: float | None = None) -> list[float]:
@@ -937,7 +1020,8 @@ def reward_answers(judge: VisualERM, tasks, references, answers, scale: float | 
     `tasks`, `references` (pictures) and `answers` (texts) are parallel; the tasks' severities are normalised by the
     maximum of this call, or by `scale`.
     """
-    drawings = draw_alike(tasks, list(map(extract_code, tasks, answers)), references, judge.row)
+    prompts = [{"task": task, "size": size_of(image, judge.row)} for task, image in zip(tasks, references)]
+    drawings = draw_alike(prompts, list(map(extract_code, tasks, answers)))
     good = [i for i, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
     verdicts = dict(zip(good, judge.judge([(tasks[i], references[i], drawings[i].image) for i in good])))
     return verm_rewards([verdicts.get(i) for i in range(len(answers))], scale)

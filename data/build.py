@@ -31,7 +31,8 @@ from transformers import HfArgumentParser
 from data import compare, edit, hub, worlds
 from data.hands import Hand
 from render import TASKS, Rendering, SandboxMissing, extract_code, render_many
-from visual_erm import InputError, Server, code_messages, fit, generate, load_model, preset_for, read_pairs
+from visual_erm import (Chat, InputError, code_messages, draw_alike, fit, load_image, preset_for, read_pairs,
+                        size_of)
 
 SIZES = {1: (128, 128), 2: 512, 3: 768}                        # `size` of render.py for each level of difficulty
 CHUNK = 64                                                     # families rendered and written together
@@ -55,15 +56,35 @@ class Settings:
 
 
 def draw_images(task, n, level, seed):
-    """`n` rendered programs of a world, each in another hand (data/hands.py): dicts with `task`, `image`, `scene`, `code`.
+    """`n` rendered programs of a world, each in another hand (data/hands.py), as prompts for a policy.
 
-    Same arguments, same pictures.
+    A prompt is a dict: `task`, `image`, `size` (at which it was drawn), `scene`, `code`. Same arguments, same pictures.
     """
     rng, hands = (random.Random(f"{seed}/{level}/{task}{more}") for more in ("", "/hands"))
     programs = [Hand(hands).write(task, worlds.draw(task, level, rng)) for _ in range(n)]
     made = render_many([(task, code) for code in programs], size=SIZES[level])
-    return [{"task": task, "image": drawn.image, "scene": drawn.scene, "code": code}
+    return [{"task": task, "image": drawn.image, "size": SIZES[level], "scene": drawn.scene, "code": code}
             for code, drawn in zip(programs, made) if isinstance(drawn, Rendering)]
+
+
+def references(rows, row):
+    """The references of pairs `rows` (see read_pairs), one after the other, as prompts (see draw_images) with an `id`.
+
+    Each program is drawn again, for its scene, at the size of a preset's `row`. What cannot be drawn is told and left
+    out. Raises InputError for a pair without code.
+    """
+    distinct = iter({pair["gt_img_path"]: pair for pair in rows}.values())
+    while some := list(islice(distinct, CHUNK)):
+        if bare := [pair["id"] for pair in some if not pair.get("gt_code")]:
+            raise InputError(f"{bare[0]} has no gt_code, so nothing can be compared with it exactly.")
+        prompts = [{"id": pair["id"], "task": pair["category"], "image": load_image(pair["gt_img_path"]),
+                    "code": pair["gt_code"]} for pair in some]
+        prompts = [prompt | {"size": size_of(prompt["image"], row)} for prompt in prompts]
+        for prompt, drawn in zip(prompts, draw_alike(prompts, [prompt["code"] for prompt in prompts])):
+            if isinstance(drawn, Rendering):
+                yield prompt | {"scene": drawn.scene}
+            else:
+                tqdm.write(f"{prompt['id']} is left out: its own code cannot be drawn ({drawn}).")
 
 
 def hold_out(rows, n, seed=0):
@@ -127,14 +148,8 @@ def family(settings, task, number, true=None, origin=None):
 def load_policy(settings):
     """Function from [(task, picture), ...] to answers at temperature 1. Raises InputError: no such model or server."""
     row = preset_for(settings.preset, settings.model)
-    if settings.model.startswith(("http://", "https://")):
-        server = Server(settings.model)
-        sample = lambda asked: [answer for answer, _ in server.ask_all(asked, row["code_tokens"], 1.0)]
-    else:
-        model, processor = load_model(settings.model, quantize=row["quantize"], max_pixels=row["max_pixels"])
-        sample = lambda asked: generate(model, processor, asked, max_new_tokens=row["code_tokens"],
-                                        batch_size=row["batch"], temperature=1.0)
-    return lambda shown: sample([code_messages(task, fit(picture, row["canvas"])) for task, picture in shown])
+    policy = Chat(settings.model, row)
+    return lambda shown: policy.write([code_messages(t, fit(image, row["canvas"])) for t, image in shown], 1.0)
 
 
 def label(true, pred):

@@ -16,6 +16,12 @@ def script(*arguments, **options):
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, **options)
 
 
+def start(*arguments):
+    """Start a script of the project in a process group of its own, so that it can be killed with all its workers."""
+    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+
+
 @pytest.fixture(scope="session")
 def pairs_folder(tmp_path_factory):
     """66 level-1 pairs of tables and icons (charts take longest to draw), and their rows."""

@@ -12,7 +12,7 @@ import random_checkpoint
 import train_rl
 import train_sft
 from data.build import draw_images
-from visual_erm import PRESETS, InputError, VisualERM, add_adapter, judge_messages, load_model
+from visual_erm import PRESETS, Chat, InputError, VisualERM, add_adapter, judge_messages, load_model
 
 ROW = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "verdict_tokens": 12}
 
@@ -118,7 +118,7 @@ def test_in_4_bits_one_base_plays_three_roles(nano, pair, tmp_path):
         adapted(nano, seed)[0].save_pretrained(tmp_path / name)
     settings = train_rl.Settings(model=str(nano), judge=str(tmp_path / "judge"), rank=4)
     model, processor, judge = train_rl.load_roles(settings, ROW)
-    assert isinstance(judge, train_rl.AdapterJudge) and model.get_base_model() is judge.model.get_base_model()
+    assert judge.adapter == "judge" and judge.model is model
     model.load_adapter(str(tmp_path / "policy"), "policy")
     model.set_adapter("policy")
     alone = {name: small(folder) for name, folder in
@@ -132,6 +132,20 @@ def test_in_4_bits_one_base_plays_three_roles(nano, pair, tmp_path):
     assert torch.equal(logits(model, processor, pair), expected["policy"])                # judging left it as it was
     assert not any(torch.allclose(expected["base"], expected[name], atol=1e-2) for name in ("policy", "judge"))
     assert {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad} == {"policy"}
+
+
+@pytest.mark.parametrize("policy, judge", [("one", "two"), ("nano", "two"), ("one", "nano"), ("nano", "nano")])
+def test_two_models_on_one_base_answer_as_they_do_alone(nano, pair, tmp_path, policy, judge):
+    for seed, name in enumerate(("one", "two")):
+        adapted(nano, seed)[0].save_pretrained(tmp_path / name)
+    policy, judge = (str(nano if name == "nano" else tmp_path / name) for name in (policy, judge))
+    writer = Chat(policy, ROW)
+    erm = VisualERM(judge, ROW, beside=writer)
+    assert erm.model is writer.model
+    asked = [judge_messages(*pair)]
+    for _ in range(2):                                                             # each leaves the other as it was
+        assert writer.answer(asked, 12) == Chat(policy, ROW).answer(asked, 12)
+        assert erm.judge([pair])[0].raw == verdict(judge, pair)
 
 
 def test_a_saved_adapter_and_merged_weights_give_the_same_verdict(nano, pair, tmp_path):

@@ -1,14 +1,16 @@
 """refine.py: the loop of Eq. 7-9 with a scripted policy, what is kept, one picture, and the comparison on many."""
 import csv
 import json
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 import refine as r
+from data.build import references
 from render import RenderError, Rendering, render
-from visual_erm import PRESETS, Discrepancy, Verdict
+from visual_erm import PRESETS, Discrepancy, Verdict, read_pairs
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><circle cx="32" cy="32" r="20" fill="{}"/></svg>'
 RED, BLUE, GREEN = (SVG.format(color) for color in ("red", "blue", "green"))
@@ -29,7 +31,7 @@ class Scripted:
 
 def item(code=RED):
     drawn = render("svg", code, size=(128, 128))
-    return {"id": "a", "task": "svg", "image": drawn.image, "scene": drawn.scene, "code": code}
+    return {"id": "a", "task": "svg", "image": drawn.image, "size": (128, 128), "scene": drawn.scene, "code": code}
 
 
 @pytest.mark.parametrize("answers, rounds, rewards", [
@@ -106,8 +108,8 @@ def test_film_strip_shows_every_round():
 
 def fakes(monkeypatch, answers):
     policy = Scripted(*answers)
-    monkeypatch.setattr(r, "Policy", lambda *_: policy)
-    monkeypatch.setattr(r, "VisualERM", lambda *_: SimpleNamespace(judge=lambda pairs: [Verdict(p[0]) for p in pairs]))
+    judge = SimpleNamespace(judge=lambda pairs: [Verdict(p[0]) for p in pairs])
+    monkeypatch.setattr(r, "load", lambda *_: (policy, judge))
     return policy
 
 
@@ -121,7 +123,7 @@ def test_one_picture_leaves_code_strip_and_report(monkeypatch, tmp_path, capsys)
 
 def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_path, capsys):
     arguments = ["--eval", str(pairs_folder), "--limit", "3", "--rounds", "1", "--seeds", "1", "--out", str(tmp_path)]
-    items = r.load_items(pairs_folder, 3, PRESETS["tiny"])
+    items = list(islice(references(read_pairs(pairs_folder), PRESETS["tiny"]), 3))
     wrong = ["<table><tr><td>x</td></tr></table>" if i["task"] == "table" else BLUE for i in items]
     fakes(monkeypatch, [[w, w, w, i["code"]] for w, i in zip(wrong, items)])   # none: wrong twice; oracle: then right
     assert r.main([*arguments, "--feedback", "none,oracle"]) == 0

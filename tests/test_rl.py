@@ -5,9 +5,9 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 import compare_rewards
 import train_rl
 import visual_erm
-from conftest import ROOT, script
+from conftest import script, start
 from data.build import draw_images
 from render import RenderError, Rendering, render
 from train_rl import advantages, decode, grpo_loss, log_probs, sample, score
@@ -129,7 +129,7 @@ def test_reward_sums(words, expected):
 
 class Judge:
     """Answers with the given severities; None is an unreadable verdict. A real judge's public face."""
-    client = None
+    server = None
 
     def __init__(self, severities):
         self.severities = severities
@@ -168,7 +168,7 @@ def test_a_judge_server_that_is_down_is_asked_again(monkeypatch):
     monkeypatch.setattr(time, "sleep", pauses.append)
 
     class Down(Judge):
-        client, left = "a client", 3
+        server, left = "a server", 3
 
         def judge(self, pairs):
             self.left -= 1
@@ -181,7 +181,7 @@ def test_a_judge_server_that_is_down_is_asked_again(monkeypatch):
 
     class Half(Judge):
         """Down while it works: the first reply of each call arrives, the others do not."""
-        client = "a client"
+        server = "a server"
 
         def judge(self, pairs):
             return [Verdict("svg", [Discrepancy("shape_error", pairs[0][1], "", "")])] + [
@@ -337,7 +337,7 @@ def test_three_roles_share_one_base(untrained, tmp_path, batch):
             torch.nn.init.normal_(p, std=0.1)
     judge.save_pretrained(tmp_path)
     model, processor, judge = roles(untrained, tmp_path)
-    assert isinstance(judge, train_rl.AdapterJudge) and judge.model is model
+    assert judge.adapter == "judge" and judge.model is model
     adapters = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
     assert sum(p.numel() for p in model.parameters()) - adapters == weights               # no second copy
     plain = (load_model(str(untrained))[0],)
@@ -413,21 +413,42 @@ def test_a_run_leaves_what_it_promises(unbroken):
     assert any("lora_B" in name and p.abs().max() > 0 for name, p in weights(unbroken).items())       # it has learned
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, tmp_path, kill):
-    command = [sys.executable, "train_rl.py", *map(str, SMALL), "--steps", "4", "--eval_every", "2", "--out",
-               str(tmp_path)]
-    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
-    while len(rows(tmp_path) if (tmp_path / "log.csv").exists() else []) < 4 and running.poll() is None:
-        time.sleep(0.02)                                                                 # step 3 is written, not saved
-    os.killpg(running.pid, kill)
-    assert (running.wait() == 130 and "go on with --resume" in running.stdout.read()) or kill == signal.SIGKILL
-    done = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert rows(tmp_path) == rows(unbroken)
-    whole, resumed = weights(unbroken), weights(tmp_path)
-    assert all(torch.equal(resumed[name], p) for name, p in whole.items())
+def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, tmp_path):
+    """kill -9 and Ctrl-C, side by side: two cores, half the time."""
+    command = ["train_rl.py", *SMALL, "--steps", 4, "--eval_every", 2, "--out"]
+    folders = {tmp_path / kill.name: kill for kill in (signal.SIGKILL, signal.SIGINT)}
+    running = {folder: start(*command, folder) for folder in folders}
+    waiting = set(folders)
+    while waiting and all(process.poll() is None for process in (running[folder] for folder in waiting)):
+        for folder in list(waiting):
+            if (folder / "log.csv").exists() and len(rows(folder)) >= 4:                 # step 3 is written, not saved
+                os.killpg(running[folder].pid, folders[folder])
+                waiting.remove(folder)
+        time.sleep(0.02)
+    said = [process.communicate()[0] for process in running.values()]
+    assert [process.returncode for process in running.values()] == [-signal.SIGKILL, 130], said
+    assert "go on with --resume" in said[1]
+    whole = weights(unbroken)
+    for folder, resumed in [(folder, start(*command, folder, "--resume")) for folder in folders]:
+        said, _ = resumed.communicate()
+        assert resumed.returncode == 0, said
+        assert rows(folder) == rows(unbroken)
+        found = weights(folder)
+        assert all(torch.equal(found[name], p) for name, p in whole.items())
+
+
+@pytest.mark.parametrize("data", [False, True], ids=["drawn", "folder"])
+def test_no_program_is_learned_and_held_out(pairs_folder, data):
+    settings = train_rl.Settings(task="svg,table", data=str(pairs_folder) if data else "", images=7, eval_images=3)
+    learned, held = train_rl.read_pictures(settings, ROW)
+    assert [(len(learned), len(held))] == [(14, 6)] and {p["task"] for p in learned} == {"svg", "table"}
+    assert not {p["code"] for p in learned} & {p["code"] for p in held}
+    assert train_rl.draw_alike(held, [p["code"] for p in held])[0].image.tobytes() == held[0]["image"].tobytes()
+    assert all(train_rl.fidelity(p["scene"], d.scene) == 100 for p, d in zip(
+        learned, train_rl.draw_alike(learned, [p["code"] for p in learned])))
+    if data:
+        with pytest.raises(InputError, match="has not enough pictures of the task chart"):
+            train_rl.read_pictures(replace(settings, task="chart"), ROW)
 
 
 def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, monkeypatch, tmp_path):
@@ -454,10 +475,10 @@ def test_mistakes_get_a_sentence(monkeypatch, tmp_path, arguments, words):
         train_rl.main()
 
 
-def test_a_gradient_that_is_no_number_stops_the_run(untrained, tmp_path, monkeypatch):
+def test_a_gradient_that_is_no_number_stops_the_run(untrained, pairs_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train_rl, "advantages", lambda rewards, *_: rewards * float("nan"))
     monkeypatch.setattr(sys, "argv", ["train_rl.py", *map(str, SMALL), "--model", str(untrained), "--judge",
-                                      str(untrained), "--out", str(tmp_path)])
+                                      str(untrained), "--data", str(pairs_folder), "--out", str(tmp_path)])
     with pytest.raises(InputError, match="not finite.*state.pt"):
         train_rl.main()
     assert torch.load(tmp_path / "state.pt", weights_only=False)["step"] == 0
