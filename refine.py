@@ -15,9 +15,10 @@ not the last (`--keep last` is the paper's way); (2) code that does not render i
 In `--eval` feedback without a reward to trust (none, self) uses all rounds and keeps the last.
 """
 import csv
+import json
 import sys
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -28,10 +29,10 @@ from transformers import HfArgumentParser
 
 from data.build import references
 from data.compare import compare, fidelity
-from render import Rendering, extract_code
+from render import Rendering, SandboxMissing, extract_code
 from visual_erm import (CATEGORIES, NOTHING_SAID, SCALE, Chat, InputError, Verdict, VisualERM, code_messages,
                         draw_alike, fit, html_report, judge_messages, load_image, preset_for, read_pairs,
-                        revise_messages, severity_reward, size_of)
+                        revise_messages, same_settings, size_of, verm_rewards)
 
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
 
@@ -50,10 +51,11 @@ class Settings:
     keep: str = field(default="best", metadata={"help": "which round is the answer: best (by reward) or last"})
     # evaluation
     feedback: str = field(default="none,self,judge,oracle,best-of-n", metadata={"help": "what --eval compares"})
-    seeds: int = field(default=3, metadata={"help": "runs of each kind in --eval"})
+    seeds: int = field(default=3, metadata={"help": "runs of each kind in --eval; they take --seed and those after it"})
     temperature: float = field(default=1.0, metadata={"help": "of drafts and revisions; 0 takes the likeliest tokens"})
     limit: int = field(default=150, metadata={"help": "pictures in --eval at most"})
     out: str = field(default="runs/refine", metadata={"help": "folder for what is written"})
+    seed: int = field(default=0, metadata={"help": "fixes what is sampled"})
     resume: bool = field(default=False, metadata={"help": "go on with an --eval that was cut short"})
 
 
@@ -94,7 +96,7 @@ def by_itself(policy):
         answers = policy.write([judge_messages(item["task"], fit(item["image"], canvas), fit(drawn.image, canvas))
                                 for item, drawn in zip(items, drawings)])
         verdicts = [Verdict.parse(item["task"], answer) for item, answer in zip(items, answers)]
-        return [(answer, worth(verdict) if verdict.readable else 0.0, verdict)
+        return [(answer, worth(verdict), verdict)
                 for answer, verdict in zip(answers, verdicts)]
     return critic
 
@@ -105,8 +107,8 @@ def by_nobody(items, drawings):
 
 
 def worth(verdict):
-    """r_t of a verdict; an unreadable one earns 0, as in visual_erm.verm_rewards."""
-    return severity_reward([verdict.severity], SCALE)[0] if verdict.readable else 0.0
+    """r_t of a verdict, at the fixed scale."""
+    return verm_rewards([verdict], SCALE)[0] - 1
 
 
 # ---------------------------------------------------------------------------------------------------- 2. the loop
@@ -133,7 +135,7 @@ def refine(items, policy, critic, rounds, threshold, temperature=0.0):
 
 
 def load(settings, row):
-    """(policy, judge); one base in memory if both are adapters of it, or one is it and the other such an adapter."""
+    """(policy, judge). They share one base in memory where both come from the same one."""
     policy = Chat(settings.model or row["model"], row)
     return policy, VisualERM(settings.judge or row["judge"], row, beside=policy)
 
@@ -173,7 +175,7 @@ def refine_one(path, settings, row):
     image = fit(load_image(path), row["canvas"])
     item = {"task": settings.task, "image": image, "size": size_of(image, row)}
     policy, judge = load(settings, row)
-    torch.manual_seed(0)
+    torch.manual_seed(settings.seed)
     (history,) = refine([item], policy, by_judge(judge), settings.rounds, settings.threshold, settings.temperature)
     for t, r in enumerate(history):
         print(f"{'draft' if t == 0 else f'round {t}'}: reward {r.reward:.2f}")
@@ -219,10 +221,16 @@ def evaluate(settings, row):
     out.mkdir(parents=True, exist_ok=True)
     path, columns = out / "rounds.csv", ("feedback", "seed", "round", "fidelity", "executes", "tokens")
     rows = list(csv.DictReader(open(path))) if settings.resume and path.exists() else []
+    if settings.resume:
+        same_settings(out, settings, free=("feedback", "seeds"))
+    (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
     items = list(islice(references(read_pairs(settings.eval), row), settings.limit))
+    if not items:
+        raise InputError(f"{settings.eval} has no picture to refine.")
     policy, judge = load(settings, row)
     critics = {"none": by_nobody, "self": by_itself(policy), "judge": by_judge(judge), "oracle": by_oracle}
-    wanted = [(kind, seed) for kind in settings.feedback.split(",") for seed in range(settings.seeds)]
+    seeds = range(settings.seed, settings.seed + settings.seeds)
+    wanted = [(kind, seed) for kind in settings.feedback.split(",") for seed in seeds]
     if unknown := [kind for kind, _ in wanted if kind not in (*critics, "best-of-n")]:
         raise InputError(f"--feedback {unknown[0]!r} is unknown; choose among {', '.join(critics)}, best-of-n.")
     for kind, seed in tqdm(wanted, unit="run"):
@@ -300,7 +308,7 @@ def main(arguments=None):
             raise InputError(f"--keep is best or last, not {settings.keep!r}.")
         row = preset_for(settings.preset, settings.model, settings.judge)
         evaluate(settings, row) if settings.eval else refine_one(rest.picture, settings, row)
-    except InputError as error:
+    except (InputError, SandboxMissing) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

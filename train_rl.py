@@ -43,9 +43,9 @@ from transformers import HfArgumentParser
 from data.build import SIZES, draw_images, hold_out, references
 from data.compare import fidelity
 from render import Rendering, SandboxMissing, extract_code
-from visual_erm import (CATEGORIES, NO_REPLY, SCALE, Chat, InputError, VisualERM, VisionEncoder, add_adapter,
-                        choose_preset, code_messages, draw_alike, fit, generate, html_report, read_pairs, ssim, teds,
-                        text_similarity, verm_rewards)
+from visual_erm import (CATEGORIES, NO_REPLY, PRESETS, SCALE, Chat, InputError, Verdict, VisualERM, VisionEncoder,
+                        add_adapter, choose_preset, code_messages, draw_alike, fit, generate, html_report, read_pairs,
+                        same_settings, ssim, teds, text_similarity, trainable, verm_rewards)
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Settings:
     preset: str = field(default="tiny", metadata={"help": "row of visual_erm.PRESETS: tiny, 2b or 8b"})
     model: str = field(default=None, metadata={"help": "folder or hub name of the base; default: the preset's"})
     judge: str = field(default=None, metadata={"help": "adapter of the base, other model, URL; default: preset's"})
-    encoder: str = field(default="data/tiny/base", metadata={"help": "vision encoder of the reward `vision`"})
+    encoder: str = field(default=PRESETS["tiny"]["model"], metadata={"help": "vision encoder of the reward `vision`"})
     level: int = field(default=1, metadata={"help": "difficulty of the pictures drawn by data/worlds.py"})
     data: str = field(default="", metadata={"help": "folders of data.build whose references to take in their place"})
     images: int = field(default=512, metadata={"help": "pictures to learn from, for each task"})
@@ -167,6 +167,9 @@ def ask(judge, pairs, patience=600):
             if judge.server is None:
                 raise
             why = str(error)
+            if verdicts and NO_REPLY not in why:         # the others were judged, and these were refused: not silence
+                refused = {i: Verdict(pairs[i][0], readable=False, notes=[why]) for i in left}
+                return [(verdicts | refused)[i] for i in range(len(pairs))]
         if waited >= patience:
             raise InputError(f"{why} Waited {waited} s in vain.")
         tqdm.write(f"{why} Asking again in {pause} s.")
@@ -316,7 +319,7 @@ def load_roles(settings, row):
     A judge with weights of its own (a full checkpoint, or another base's adapter) or behind a URL stays apart: two 8B
     models in 4 bits need some 15 GB before the first activation, where one and an adapter need 9.
     """
-    policy = Chat(settings.model or row["model"], row)
+    policy = Chat(trainable(settings.model or row["model"]), row)
     if row["quantize"]:                                  # memory is short: recompute activations in the backward pass
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
     policy.model = add_adapter(policy.model, row, settings.rank, "policy")
@@ -338,14 +341,14 @@ COLUMNS = ("step", "reward", "executes", "unreadable", "flat_groups", "length", 
 def read_pictures(settings, row):
     """(pictures to learn from, pictures held out), for each task: drawn ones, or the references of `--data`.
 
-    Those held out are the same for every seed, and no program has a copy on the other side. Raises InputError if there
-    are none.
+    Those held out are the same for every seed. Of `--data` no program has a copy on the other side; of drawn pictures,
+    which may repeat, perhaps one in sixty icons has. Raises InputError if there are not enough.
     """
     learned, held = [], []
-    pairs = read_pairs(settings.data) if settings.data else []
+    pairs = {pair["gt_img_path"]: pair for pair in read_pairs(settings.data)} if settings.data else {}
     for task in settings.task.split(","):
         if settings.data:
-            sides = hold_out([pair for pair in pairs if pair["category"] == task], settings.eval_images)
+            sides = hold_out([pair for pair in pairs.values() if pair["category"] == task], settings.eval_images)
             sides = [list(islice(references(side, row), n)) for side, n in zip(
                 sides, (settings.images, settings.eval_images))]
         else:
@@ -409,11 +412,7 @@ def check(settings, out):
         if getattr(settings, name) <= 0:
             raise InputError(f"--{name} must be greater than 0.")
     if settings.resume and (out / "state.pt").exists():
-        before = json.loads((out / "config.json").read_text())
-        for name, value in asdict(settings).items():
-            if before.get(name) != value and name not in ("steps", "lr", "out", "resume"):
-                raise InputError(f"The run in {out} was started with --{name} {before.get(name)}, not {value}; a "
-                                 "run goes on with the settings it had, but for --steps and --lr.")
+        same_settings(out, settings, free=("steps", "lr"))
 
 
 def keep_rows(path, last):
@@ -513,7 +512,7 @@ def plot(log, path, reward):
 # -------------------------------------------------------------------------------------------------- 6. the training
 def main():
     (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
-    tasks, out = settings.task.split(","), Path(settings.out)
+    out = Path(settings.out)
     row = choose_preset(settings.preset)
     settings.micro = row["micro"] if settings.micro is None else settings.micro
     check(settings, out)
@@ -618,9 +617,14 @@ def main():
                      "length": mask.sum(1).float().mean().item(), "grad_norm": norm.item(),
                      **dict(zip(("sample_s", "reward_s", "update_s"), (b - a for a, b in zip(clock, clock[1:]))))}
             tqdm.write(" ".join(f"{name} {value:.3g}" for name, value in found.items()))
-            if step % settings.eval_every == 0 or step == settings.steps:
-                found |= look(step)
-            write_row(out / "log.csv", found)
+            try:
+                if step % settings.eval_every == 0 or step == settings.steps:
+                    found |= look(step)
+            except InputError:                                                          # a judge that stays silent
+                save_state(out, model, optimiser, step, stages)
+                raise
+            finally:
+                write_row(out / "log.csv", found)
             write_samples(out / "samples.jsonl", step, picked, codes, drawings, rewards, advantage)
             if step in stages or interrupted:
                 save_state(out, model, optimiser, step, stages)

@@ -26,6 +26,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -38,10 +39,11 @@ from transformers import HfArgumentParser, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from data import bench
-from data.batches import judging, reading, training_batch
+from data.batches import judging, own, reading, training_batch
 from data.build import hold_out
 from data.muon import MuonAdamW
-from visual_erm import InputError, VisualERM, add_adapter, choose_preset, has_bfloat16, load_model, read_pairs
+from visual_erm import (InputError, VisualERM, add_adapter, choose_preset, has_bfloat16, load_model, read_pairs,
+                        same_settings, trainable)
 
 
 COLUMNS = ("step", "loss", "lr", "samples_per_s", "peak_gb", "f1h", "f1s", "sc")
@@ -77,7 +79,8 @@ class Settings:
 def sample(pair, settings):
     """(messages, answer) of a pair: its verdict or, with probability `--read`, the code of one of its pictures."""
     rng = random.Random(f"{settings.seed}/{pair['family']}/{pair['id']}")
-    return reading(pair, rng.choice(("gt", "pred"))) if rng.random() < settings.read else judging(pair)
+    sides = [side for side in ("gt", "pred") if not own(pair, side)]
+    return reading(pair, rng.choice(sides)) if rng.random() < settings.read else judging(pair)
 
 
 class Log(TrainerCallback):
@@ -172,7 +175,7 @@ def read_data(settings, out):
 
 def load(settings, row):
     """(model, processor): the base with a LoRA adapter, or with `--full` all of its weights in float32, to train."""
-    model, processor = load_model(settings.model or row["model"], quantize=row["quantize"],
+    model, processor = load_model(trainable(settings.model or row["model"]), quantize=row["quantize"],
                                   max_pixels=row["max_pixels"])
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")     # with few patches 1.4 times as fast in training as the fused kernel
@@ -222,6 +225,10 @@ def main():
         raise InputError("--full trains all weights, which 4 bits cannot hold; leave out --full or --quantize.")
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
+    if settings.resume:
+        same_settings(out, settings)
+    elif int(os.environ.get("RANK", 0)) == 0:
+        shutil.rmtree(out / "state", ignore_errors=True)           # or a later --resume could finish the run before
     (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
 
     # 1. Data.

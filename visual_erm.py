@@ -24,7 +24,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from html import escape
 from itertools import islice
@@ -39,6 +39,7 @@ import torch.nn.functional as F
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
+from safetensors import SafetensorError
 from transformers import (AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, BitsAndBytesConfig,
                           HfArgumentParser, Qwen3VLForConditionalGeneration)
 from transformers import Qwen3VLProcessor as HubProcessor
@@ -287,6 +288,8 @@ def revise_messages(task: str, image: Image.Image, code: str, feedback: str) -> 
 
 # ------------------------------------------------------------------------------------------------ 3. Models
 
+BROKEN = OSError, ValueError, KeyError, RuntimeError, SafetensorError  # what a folder that is no whole model raises
+
 # One row per scale; scripts print the row they use. canvas: pictures are put on a white square of so many px (None: as
 # they are, the model's own bounds lowered to max_pixels). tokens: the longest answer. batch: answers written at once.
 # micro: pairs or programs in memory at once in training. adapt: layers that an adapter trains, "all-linear" or a
@@ -385,7 +388,7 @@ def load_model(name: str, *, quantize: bool = False, device=None, dtype=None, ma
             model = PeftModel.from_pretrained(model, adapter)
     except torch.OutOfMemoryError:
         raise                                  # a RuntimeError, but nothing is wrong with the folder
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except BROKEN as error:
         raise InputError(_why_not(base, error)) from error
     processor = adapter if adapter and Path(adapter, "tokenizer_config.json").is_file() else base
     return model.eval(), load_processor(processor, max_pixels=max_pixels)
@@ -405,6 +408,30 @@ def base_of(name: str) -> tuple[str, str | None]:
 
 def is_url(name: str) -> bool:
     return name.startswith(("http://", "https://"))
+
+
+def trainable(name: str) -> str:
+    """`name`, if it is a model that training can begin with. Raises InputError for adapters and URLs."""
+    if is_url(name):
+        raise InputError(f"A model behind a URL cannot be trained: {name}; give a folder or a hub name.")
+    base, adapter = base_of(name)
+    if adapter:
+        raise InputError(f"{name} is an adapter, and training begins with a model that has weights of its own; give "
+                         f"its base, {base}, or merge them first (peft's merge_and_unload).")
+    return name
+
+
+def same_settings(out: Path, settings, free=()):
+    """Raises InputError if OUT/config.json is of a run with other `settings` (a dataclass), those in `free` aside.
+
+    What is not in the file has the default it had when there was no such setting.
+    """
+    path = Path(out, "config.json")
+    before = asdict(type(settings)()) | (json.loads(path.read_text()) if path.exists() else asdict(settings))
+    for name, value in asdict(settings).items():
+        if before[name] != value and name not in ("out", "resume", *free):
+            raise InputError(f"{out} was made with other settings (--{name} {before[name]}, not {value}): go on with "
+                             "the ones it had, or choose another --out or delete it.")
 
 
 def add_adapter(model, row: dict, rank: int, name: str):
@@ -477,17 +504,17 @@ def _why_not(name: str, error: Exception) -> str:
 
 
 @torch.inference_mode()
-def generate(model, processor, conversations, *, max_new_tokens: int, batch_size: int = 8, temperature: float = 0.0,
-             top_p: float = 1.0, progress=None) -> list[str]:
+def generate(model, processor, conversations, *, max_new_tokens: int, batch_size: int = 8,
+             temperature: float = 0.0) -> list[str]:
     """Answers to `conversations` (lists of messages), in order. Left-padded batches with a KV cache.
 
-    temperature 0 takes the likeliest token. `progress(n)` is called with the number of answers of each batch.
+    temperature 0 takes the likeliest token.
     """
     tokenizer, answers = processor.tokenizer, []
     stop = {tokenizer.convert_tokens_to_ids("<|im_end|>"), tokenizer.eos_token_id} - {None}
     sampling = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
     if temperature > 0:  # a checkpoint may bring its own top_k; 0 switches it off
-        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
     for start in range(0, len(conversations), batch_size):
         inputs = processor.apply_chat_template(
             conversations[start:start + batch_size], tokenize=True, add_generation_prompt=True, return_dict=True,
@@ -495,8 +522,6 @@ def generate(model, processor, conversations, *, max_new_tokens: int, batch_size
         tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, use_cache=True, eos_token_id=sorted(stop),
                                 pad_token_id=tokenizer.pad_token_id, **sampling)  # (B, prompt + answer)
         answers += tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)
-        if progress:
-            progress(len(tokens))
     return answers
 
 
@@ -702,13 +727,16 @@ class Chat:
         from peft import PeftModel
 
         wrapped = isinstance(other.model, PeftModel)
-        if wrapped and adapter:
-            other.adapter = other.model.active_adapter
-            other.model.load_adapter(adapter, adapter_name="judge")
-            other.model.set_adapter(other.adapter)
-        elif adapter:
-            other.model, other.adapter = PeftModel.from_pretrained(other.model, adapter, adapter_name="judge"), ""
-            other.model.eval()
+        try:
+            if wrapped and adapter:
+                other.adapter = other.model.active_adapter
+                other.model.load_adapter(adapter, adapter_name="judge")
+                other.model.set_adapter(other.adapter)
+            elif adapter:
+                other.model, other.adapter = PeftModel.from_pretrained(other.model, adapter, adapter_name="judge"), ""
+                other.model.eval()
+        except BROKEN as error:
+            raise InputError(_why_not(adapter, error)) from error
         self.model, self.processor = other.model, other.processor
         self.adapter = "judge" if adapter else "" if wrapped else None
 
@@ -726,20 +754,20 @@ class Chat:
             with nullcontext() if self.adapter is None else self.model.disable_adapter():
                 yield
 
-    def answer(self, conversations, max_tokens: int, temperature: float = 0.0, progress=None) -> list[tuple[str, str]]:
+    def answer(self, conversations, max_tokens: int, temperature: float = 0.0) -> list[tuple[str, str]]:
         """(answer, "") for each conversation, or ("", why not) where a server gave none; InputError if it never did.
 
-        temperature 0 takes the likeliest token. `progress(n)` is called with the number of answers that arrived.
+        temperature 0 takes the likeliest token.
         """
         if self.server:
             written = []
-            answers = self.server.ask_all(conversations, max_tokens, temperature, each=lambda *found: (
-                written.append(found[3][1]), progress and progress(1)))
+            answers = self.server.ask_all(conversations, max_tokens, temperature,
+                                          each=lambda number, answer, why, tokens: written.append(tokens[1]))
             self.tokens += sum(written)
             return answers
         with self._switched():
             answers = generate(self.model, self.processor, conversations, max_new_tokens=max_tokens,
-                               batch_size=self.row["batch"], temperature=temperature, progress=progress)
+                               batch_size=self.row["batch"], temperature=temperature)
         if answers:
             self.tokens += sum(map(len, self.processor.tokenizer(answers)["input_ids"])) + len(answers)
         return [(answer, "") for answer in answers]
@@ -752,7 +780,7 @@ class Chat:
 class VisualERM(Chat):
     """The judge: `VisualERM("data/tiny/judge").judge([("chart", reference, rendering), ...])` -> [Verdict, ...]."""
 
-    def judge(self, pairs, progress=None) -> list[Verdict]:
+    def judge(self, pairs) -> list[Verdict]:
         """Verdicts on `pairs` of (task, reference, rendering), in their order.
 
         A server's reply that fails three times becomes an unreadable verdict with the reason in its notes, so that one
@@ -760,7 +788,7 @@ class VisualERM(Chat):
         """
         pairs = list(pairs)
         asked = [judge_messages(task, *(fit(image, self.row["canvas"]) for image in images)) for task, *images in pairs]
-        answers = self.answer(asked, self.row["verdict_tokens"], progress=progress)
+        answers = self.answer(asked, self.row["verdict_tokens"])
         return [Verdict(task, readable=False, notes=[why]) if why else Verdict.parse(task, answer)
                 for (task, *_), (answer, why) in zip(pairs, answers)]
 

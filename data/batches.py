@@ -33,9 +33,12 @@ def reading(pair, side):
     return code_messages(pair["category"], Image.open(pair[f"{side}_img_path"])), pair[f"{side}_code"]
 
 
-def own(pair):
-    """Whether the damaged program is a policy's own draft: something to correct, never something to learn to write."""
-    return pair.get("source") == "infer"
+def own(pair, side):
+    """Whether the program of a side ("gt" or "pred") is a policy's own draft: never something to learn to write.
+
+    data.build numbers the pictures of a family, and 0 is the true one, also where it is shown second.
+    """
+    return pair.get("source") == "infer" and not pair[f"{side}_img_path"].endswith("-0.png")
 
 
 def finding(pair, side, seed):
@@ -43,8 +46,9 @@ def finding(pair, side, seed):
     `SLOPPY` of the cases for the other picture of its pair, a damaged copy."""
     rng, task = random.Random(seed), pair["category"]
     messages, code = reading(pair, side)
-    if rng.random() < SLOPPY and not own(pair):
-        code = pair["pred_code" if side == "gt" else "gt_code"]
+    other = "pred" if side == "gt" else "gt"
+    if rng.random() < SLOPPY and not own(pair, other):
+        code = pair[f"{other}_code"]
     return messages, Hand(rng).write(task, habits(task, code, rng))
 
 

@@ -47,6 +47,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -112,9 +113,10 @@ def _count_keys(pairs: list[Pair]) -> Counter:
 
 
 def read_pairs(path: str | Path, check_images: bool = True) -> list[Pair]:
-    """The pairs of a .jsonl file or of a folder of them (file names in order). Raises InputError."""
+    """The pairs of a .jsonl file or of a folder: its pairs.jsonl, or else all of them by name. Raises InputError."""
     path = Path(path)
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    files = [file for file in files if file.name == "pairs.jsonl"] or files   # a teacher's answers may lie beside it
     if not files or not path.exists():
         raise InputError(f"{path} is neither a .jsonl file nor a folder that holds one.")
     pairs = []
@@ -160,12 +162,13 @@ def read_answers(file: str | Path, pairs: list[Pair]) -> list[Verdict]:
     return verdicts
 
 
-def ask_judge(judge: str, preset: dict, pairs: list[Pair], file: Path, chunk: int = 16) -> list[Verdict]:
-    """The verdicts of a model or server; every answer is on disk, ready for --predictions, before the next is asked."""
+def ask_judge(judge: str, preset: dict, pairs: list[Pair], file: Path) -> list[Verdict]:
+    """The verdicts of a model or server; a batch of answers is on disk, ready for --predictions, before the next."""
     model, verdicts = visual_erm.VisualERM(judge, preset), []
+    chunk = 4 * model.server.workers if model.server else preset["batch"]
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists():
-        os.replace(file, file.with_suffix(".old.jsonl"))  # an earlier run's answers may have cost hours
+    if file.exists():  # an earlier run's answers may have cost hours
+        os.replace(file, next(old for n in count(1) if not (old := file.with_suffix(f".old{n}.jsonl")).exists()))
     with open(file, "w", encoding="utf-8", errors="replace") as out, tqdm(desc=judge, total=len(pairs)) as bar:
         for start in range(0, len(pairs), chunk):
             part = pairs[start:start + chunk]
@@ -330,7 +333,7 @@ def arguments(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("data", help="a .jsonl file with VC-RewardBench's fields, or a folder of them")
     add("--judge", action="append", default=[], metavar="MODEL_OR_URL", help="may be given several times")
-    add("--preset", default="tiny", help="row of visual_erm.PRESETS for the judge: tiny, 2b or 8b (size of pictures!)")
+    add("--preset", default="", help="row of visual_erm.PRESETS; default: tiny for folders here, 8b for others")
     add("--predictions", action="append", default=[], metavar="FILE", help="ready answers; several times too")
     add("--baselines", action="store_true", help="add 'always no error' and 'pixel difference' to the table")
     add("--matcher", nargs=2, metavar=("URL", "MODEL"), help="match by a language model instead of offline")
@@ -363,7 +366,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     for n, judge in enumerate(args.judge):
         file = args.out.with_suffix(f".answers{n + 1 if n else ''}.jsonl")
         print(f"the answers of {judge} go to {file}", flush=True)
-        preset = visual_erm.choose_preset(args.preset, anywhere=judge.startswith("http"))
+        preset = visual_erm.preset_for(args.preset, judge)
         answered.insert(n, (judge, ask_judge(judge, preset, pairs, file)))
     if args.baselines:
         answered += [("always no error", always_no_error(pairs)), ("pixel difference", pixel_difference(pairs))]
@@ -400,6 +403,9 @@ def main(argv=None) -> int:
     except OSError as error:
         print(f"A file could not be written: {error}.", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("Stopped; the answers so far are kept, and --predictions scores them.", file=sys.stderr)
+        return 130
     print(f"written: {args.out}")
     return 0
 

@@ -29,10 +29,11 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from data import compare, edit, hub, worlds
+from data.batches import own
 from data.hands import Hand
 from render import TASKS, Rendering, SandboxMissing, extract_code, render_many
 from visual_erm import (Chat, InputError, code_messages, draw_alike, fit, load_image, preset_for, read_pairs,
-                        size_of)
+                        same_settings, size_of)
 
 SIZES = {1: (128, 128), 2: 512, 3: 768}                        # `size` of render.py for each level of difficulty
 CHUNK = 64                                                     # families rendered and written together
@@ -70,10 +71,10 @@ def draw_images(task, n, level, seed):
 def references(rows, row):
     """The references of pairs `rows` (see read_pairs), one after the other, as prompts (see draw_images) with an `id`.
 
-    Each program is drawn again, for its scene, at the size of a preset's `row`. What cannot be drawn is told and left
-    out. Raises InputError for a pair without code.
+    Each program is drawn again, for its scene, as large as its picture is or a preset's `row` says. What cannot be
+    drawn is told and left out. Raises InputError for a pair without code.
     """
-    distinct = iter({pair["gt_img_path"]: pair for pair in rows}.values())
+    distinct = iter({pair["gt_img_path"]: pair for pair in rows if not own(pair, "gt")}.values())
     while some := list(islice(distinct, CHUNK)):
         if bare := [pair["id"] for pair in some if not pair.get("gt_code")]:
             raise InputError(f"{bare[0]} has no gt_code, so nothing can be compared with it exactly.")
@@ -82,7 +83,7 @@ def references(rows, row):
         prompts = [prompt | {"size": size_of(prompt["image"], row)} for prompt in prompts]
         for prompt, drawn in zip(prompts, draw_alike(prompts, [prompt["code"] for prompt in prompts])):
             if isinstance(drawn, Rendering):
-                yield prompt | {"scene": drawn.scene}
+                yield prompt | {"image": drawn.image, "scene": drawn.scene}
             else:
                 tqdm.write(f"{prompt['id']} is left out: its own code cannot be drawn ({drawn}).")
 
@@ -224,18 +225,14 @@ def build(settings):
     """Make the folder, or go on with it; returns what was left out: {reason: how many}. Raises InputError."""
     out = Path(settings.out)
     images, path, progress = out / "images", out / "pairs.jsonl", out / "progress.json"
-    config = {k: v for k, v in asdict(settings).items() if k not in ("out", "n")}
-    if (out / "config.json").exists():
-        found = asdict(Settings()) | json.loads((out / "config.json").read_text())    # older builds had fewer settings
-        if any(found[key] != value for key, value in config.items()):
-            raise InputError(f"{out} was made with other settings (see its config.json); "
-                             "choose another --out or delete it")
+    same_settings(out, settings, free=("n",))
     # progress.json is replaced after each chunk and says how many bytes of pairs.jsonl are good.
     done = json.loads(progress.read_text()) if progress.exists() else {"chunks": 0, "bytes": 0, "pairs": 0}
     jobs, left = jobs_from(settings, done["chunks"] * CHUNK), Counter(done.get("left_out", {}))
     chunk = list(islice(jobs, CHUNK)) if done["pairs"] < settings.n else []
     policy = load_policy(settings) if settings.source == "infer" and chunk else None
     images.mkdir(parents=True, exist_ok=True)                         # not before program and policy were found
+    config = {name: value for name, value in asdict(settings).items() if name not in ("out", "n")}      # same bytes
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     with open(path, "ab") as file, tqdm(total=settings.n, initial=done["pairs"], unit="pair") as bar:
         file.truncate(done["bytes"])

@@ -7,12 +7,8 @@ import math
 import re
 
 from data.chart_program import Program, number_in, parses, string_in
+from data.worlds import COLORS, LABELS, LETTERS, TITLES
 
-COLORS = ("red", "blue", "green", "orange", "purple", "brown", "black", "hotpink")
-TITLES = ("Sales", "Profit", "Cost", "Growth", "Score", "Users", "Traffic", "Rain", "Energy", "Speed", "Demand",
-          "Price")
-LABELS = ("Year", "Month", "Team", "City", "Group", "Level", "Size", "Count", "Rate", "Time")
-LETTERS = "ABCDEFGHKLMN"
 SETTERS = {"title": ("set_title", "title"), "xlabel": ("set_xlabel", "xlabel"), "ylabel": ("set_ylabel", "ylabel")}
 PLACES = {"title": "title", "xlabel": "x-axis label", "ylabel": "y-axis label"}
 
@@ -61,11 +57,12 @@ def _other_name(names, rng):
     years = [name for name in names if name.isdigit()]
     if len(years) == len(names):
         return str(max(map(int, names)) + 1)
-    return rng.choice([word for word in LABELS if word not in names])
+    free = [word for word in LABELS if word not in names]
+    return rng.choice(free) if free else None
 
 
 # ------------------------------------------------------------------------------------------------------- values
-def _item_place(program, call, k, values=None):
+def _item_place(program, call, k):
     """How `compare` names the k-th mark of a call, as far as the code tells; "" where it does not."""
     names = program.categories(call)
     noun = {"bar": "bar", "barh": "bar", "pie": "slice"}.get(call.func.attr, "point")

@@ -8,8 +8,7 @@ import lxml.html
 from lxml import etree
 
 from data.edit_chart import other_word
-
-WORDS = ("cat", "dog", "fox", "hen", "ant", "bee", "cow", "owl", "pig", "rat", "bat", "eel")
+from data.worlds import WORDS
 
 
 class _Table:

@@ -69,6 +69,8 @@ class Hand:
             statements = ast.parse(code).body
         except (SyntaxError, ValueError, RecursionError):
             return code
+        if any(one.end_lineno >= other.lineno for one, other in zip(statements, statements[1:])):
+            return code                                                              # two statements on one line
         lines, out, run = code.split("\n"), [], {}
         for node in [*statements, None]:
             text = "\n".join(lines[node.lineno - 1:node.end_lineno]) if node else ""
@@ -89,5 +91,10 @@ class Hand:
             return ast.unparse(node)
         names = self.order([keyword.arg or "" for keyword in call.keywords])
         call.keywords.sort(key=lambda keyword: names.index(keyword.arg or ""))
-        text = re.sub(r"'([^'\"\\]*)'", r'"\1"', ast.unparse(node))
-        return text if self.spaces else text.replace(", ", ",")
+        plain = ast.unparse(node)
+        text = re.sub(r"'([^'\"\\]*)'", r'"\1"', plain)
+        text = text if self.spaces else text.replace(", ", ",")
+        try:                                                            # a text may hold quotes and commas of its own
+            return text if ast.dump(ast.parse(text).body[0]) == ast.dump(ast.parse(plain).body[0]) else plain
+        except SyntaxError:
+            return plain

@@ -307,9 +307,10 @@ def main(argv=None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{args.name} is in {out}; " + ("score a judge on it: python -m data.bench " + str(out)
-                                          if args.name == "vc-rewardbench" else
-                                          f"make pairs of it: python -m data.build --programs {args.name}={out}"))
+    print(f"{args.name} is in {out}; " + (
+        f"score a judge on it: python -m data.bench {out} --judge internlm/Visual-ERM --preset 8b"
+        if args.name == "vc-rewardbench" else
+        f"make pairs of it: python -m data.build --programs {args.name}={out} --level 3 --out runs/real"))
     return 0
 
 

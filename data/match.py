@@ -54,10 +54,14 @@ REFERENCE = re.compile(  # element with what tells it apart, in a marked text: "
     r"(?:\^(\w+) |~(\w+) )?@(\w+)(?: (?:number|no|labell?ed|named|called|for))?(?: (?:~(\w+)|#?(\d+)))?")
 
 
+# A word with a capital after "bar" or "series" is its name, unless it is a title-cased "Bar Chart".
+NAME = r"((?!(?:Chart|Plot|Graph|Colou?r|Label|Value|Width|Height|Legend)s?\b)[A-Z]\w*)\b(?!')"
+
+
 def _marked(task: str, text: str) -> str:
     """Lower case with marks: "The 2nd bar 'B'" -> "the ^2 @bar ~b" (^ ordinal, ~ name, @ element)."""
     text = re.sub("[‘’“”`]", "'", text)
-    text = re.sub(r"\b((?i:bar|slice|wedge|series|category))s? ([A-Z]\w*)\b(?!')", r"\1 '\2'", text)
+    text = re.sub(r"\b((?i:bar|slice|wedge|series|category))s? " + NAME, r"\1 '\2'", text)
     text = QUOTED.sub(lambda m: " ~" + (re.sub(r"\W+", "_", m[1].lower()).strip("_") or "_") + " ", text).lower()
     if task == "table":
         text = re.sub(r"\((\d+) ?, ?(\d+)\)", r" row \1 column \2 ", text)
@@ -271,7 +275,8 @@ class LLMMatcher:
 
     One question per pair of lists, none if a list is empty. Answers are kept in the file `cache`, by model and
     question. An unreadable answer is asked for again, three times in all; then the offline matcher takes the pair and
-    `fell_back` counts it. Ids that do not exist or are used twice are ignored. Raises InputError if the server fails.
+    `fell_back` counts it. Ids that do not exist, are used twice or
+    belong to different categories are ignored. Raises InputError if the server fails.
     """
 
     def __init__(self, url: str, model: str, cache: Path, attempts: int = 3):
@@ -305,10 +310,11 @@ class LLMMatcher:
                 self.known[key] = matches
                 self.cache.parent.mkdir(parents=True, exist_ok=True)
                 with open(self.cache, "a", encoding="utf-8") as out:
-                    out.write(json.dumps({"key": key, "model": self.model, "matches": matches}) + "\n")
+                    out.write("\n" + json.dumps({"key": key, "model": self.model, "matches": matches}))
         matches, used = [], set()
         for i, j, name in self.known[key]:
-            if 0 <= i < len(true) and 0 <= j < len(predicted) and not {("t", i), ("p", j)} & used:
+            known = 0 <= i < len(true) and 0 <= j < len(predicted) and true[i].category == predicted[j].category
+            if known and not {("t", i), ("p", j)} & used:
                 used |= {("t", i), ("p", j)}
                 matches.append((i, j, name))
         return sorted(matches)

@@ -38,9 +38,9 @@ from transformers import HfArgumentParser
 from data import bench
 from data.build import CHUNK, ERRORS, annotation, label
 from data.match import COLOURS, QUOTED, same_place
-from render import Rendering, SandboxMissing, extract_code, render_many
-from visual_erm import (LANGUAGE, LOOK_FOR, NO_REPLY, InputError, Server, Verdict, judge_messages, judge_prompt,
-                        load_image, read_pairs)
+from render import Rendering, SandboxMissing, extract_code
+from visual_erm import (LANGUAGE, LOOK_FOR, NO_REPLY, InputError, Server, Verdict, draw_alike, judge_messages,
+                        judge_prompt, load_image, read_pairs)
 
 RETRIES = 6                                    # of a question that got 429, 5xx or silence: half a minute of patience
 
@@ -167,13 +167,13 @@ def shown(scenes):
             texts.append(" ".join(value.casefold().split()))
         elif isinstance(value, (dict, list)):
             todo += value.values() if isinstance(value, dict) else value
-        elif isinstance(value, (int, float)):
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
             numbers.add(round(value, 6))
     return "\n".join(texts), numbers
 
 
 def invents(error, scenes):
-    """Filter 1: the error quotes a text or a value that neither picture shows; names of colours may be quoted."""
+    """Filter 1: the error quotes a text or a value that neither scene holds; names of colours may be quoted."""
     texts, numbers = shown(scenes)
     for quote in QUOTED.findall(re.sub("[‘’“”`]", "'", f"{error.location} ; {error.description}")):
         words = " ".join(quote.casefold().split())
@@ -196,23 +196,21 @@ def drawn_pairs(rows, codes):
     As large as the reference picture, and on a canvas if that is square, as those for the tiny models are.
     """
     for start in tqdm(range(0, len(rows), CHUNK), "drawing", unit_scale=CHUNK, unit="pair"):
-        part, sizes, drawn = rows[start:start + CHUNK], {}, {}
-        for i, row in enumerate(part):
+        part, prompts = rows[start:start + CHUNK], []
+        for row in part:
             width, height = load_image(row["gt_img_path"]).size
-            sizes.setdefault((width, height) if width == height else max(width, height), []).append(i)
-        for size, some in sizes.items():
-            made = render_many([(part[i]["category"], code) for i in some
-                                for code in (part[i]["gt_code"], codes[start + i])], size=size)
-            drawn |= zip(some, zip(made[::2], made[1::2]))
-        yield from ((row, *drawn[i]) for i, row in enumerate(part))
+            size = (width, height) if width == height else max(width, height)
+            prompts.append({"task": row["category"], "size": size})
+        true = draw_alike(prompts, [row["gt_code"] for row in part])
+        yield from zip(part, true, draw_alike(prompts, codes[start:start + CHUNK]))
 
 
 # ------------------------------------------------------------------------------------------------ 4. Rows for training
 def row_for(row, out, **changed):
     """A row of the new pairs.jsonl; pictures that are not in `out` are named as seen from there."""
     paths = {key: os.path.relpath(row[key], out) for key in ("gt_img_path", "pred_img_path")}
-    kept = {key: row[key] for key in ("id", "category", "human_errors", "gt_code", "pred_code")}
-    return kept | paths | {"source": "teacher"} | changed
+    kept = {key: row.get(key) for key in ("id", "category", "human_errors", "gt_code", "pred_code", "source")}
+    return kept | paths | changed
 
 
 def label_rows(rows, pairs, verdicts, out, left):
@@ -249,7 +247,7 @@ def edit_rows(rows, answers, out, left):
         else:
             name = f"images/{re.sub(r'[^A-Za-z0-9_.-]', '_', row['id'])}.png"
             pred.image.save(out / name)
-            made.append(row_for(row, out, pred_img_path=name, pred_code=code, human_errors=errors))
+            made.append(row_for(row, out, pred_img_path=name, pred_code=code, human_errors=errors, source="edit"))
     return made
 
 

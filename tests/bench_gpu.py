@@ -195,7 +195,7 @@ def main():
         measure(*json.loads(sys.argv[2]))
         return 0
     (settings,) = HfArgumentParser(Settings, description=__doc__.splitlines()[0]).parse_args_into_dataclasses()
-    began, cards, cuda = time.time(), settings.cards.split(","), torch.cuda.is_available()
+    cards, cuda = settings.cards.split(","), torch.cuda.is_available()
     if (settings.shape not in PRESET or set(settings.scripts.split(",")) - {"sft", "grpo", "judge"}
             or not all(card.isdigit() for card in cards) or settings.length < 1):
         print(f"--shape is one of {', '.join(PRESET)}, --scripts some of sft,grpo,judge, --cards whole numbers with "
@@ -212,6 +212,8 @@ def main():
             return 2
     out.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(open(out / "bench.csv"))) if (out / "bench.csv").is_file() else []
+    rows = [row for row in rows if not row["note"].startswith("failed")]                    # to be tried again
+    began, measured = time.time(), 0                                                       # the weights are there
     gpu, start = torch.cuda.get_device_name() if cuda else "CPU", {"sft": 1, "grpo": GROUP, "judge": 8}
     left = [(script, 0, start[script]) for script in settings.scripts.split(",")]           # breadth first
     while left:
@@ -226,12 +228,15 @@ def main():
                     raise subprocess.TimeoutExpired("", 0)
                 row = {c: str(value) for c, value in run(key, str(folder), remaining).items()}
             except subprocess.TimeoutExpired:
-                print(f"{1 + len(left)} or more rows are left; call it again to go on.")
+                print(f"{1 + len(left)} or more rows are left; call it again to go on." if measured else
+                      "A row takes longer than --minutes; raise it.")
                 return 0
+            measured += 1
             rows.append(row)
             write(out, rows)
             print(" ".join(f"{c} {row[c]}" for c in COLUMNS if row.get(c)), flush=True)
-        if not row.get("note") and 2 * at_once <= settings.most:
+        most = min(settings.most, PICTURES * GROUP) if script == "grpo" else settings.most     # there are no more
+        if not row.get("note") and 2 * at_once <= most:
             left.append((script, card, 2 * at_once))
         elif row.get("note") == "out of memory" and card + 1 < len(cards):
             left.append((script, card + 1, at_once))

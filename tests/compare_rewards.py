@@ -104,10 +104,11 @@ def table(rows):
         end = 0 if reward is None else 1
         average = f"{mean(reward, end, 'fidelity'):.1f}" if all(at(t, reward, 0, "fidelity") for t in tasks) else "-"
         most = gain("oracle", reward) if reward and "oracle" in rewards else 0
-        gains = [f"{gain(reward, reward):+.1f}", f"{gain(reward, 'oracle') / most:.0%}".replace("%", " %") if most else "-"]
+        share = f"{100 * gain(reward, 'oracle') / most:.0f} %" if most else "-"
+        gains = [f"{gain(reward, reward):+.1f}", share] if reward else ["", ""]
         lines.append(f"| {reward or 'base'} | " + " | ".join(
             [spread(at(task, reward, end, "fidelity")) for task in tasks] + [average]
-            + (["", ""] if reward is None else gains) + [f"{mean(reward, end, 'held_executes'):.1f}"]
+            + gains + [f"{mean(reward, end, 'held_executes'):.1f}"]
             + [" → ".join(f"{mean(reward, end, column):.{digits}f}" for end in (0, 1)) if reward else ""
                for column, digits in (("proxy", 2), ("greedy", 1))]) + " |")
     return "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
@@ -129,6 +130,8 @@ def hacking(settings):
         for i, (before, after) in enumerate(zip(first, last)):
             if after[1] > before[1] and before[2] - after[2] > worst.get(reward, [0])[0]:
                 worst[reward] = before[2] - after[2], task, seed, i, (before, after)
+    if not worst:
+        return print(f"No run in {settings.out} has a picture whose reward rose while its fidelity fell.")
     fig, axes = plt.subplots(len(worst), 3, figsize=(7, 2.6 * len(worst)), squeeze=False, layout="constrained")
     for row, (reward, (lost, task, seed, i, stages)) in zip(axes, sorted(worst.items())):
         reference = draw_images(task, i + 1, 1, "rl/held")[i]["image"]

@@ -169,8 +169,8 @@ def judge(name):
         content = [{"type": "image", "image": image} for image in pictures(body)]
         asked = [{"role": "user", "content": [*content, {"type": "text", "text": question(body)}]}]
         with one:
-            return generate(model, processor, [asked], max_new_tokens=body["max_tokens"],
-                            temperature=body["temperature"])[0]
+            return generate(model, processor, [asked], max_new_tokens=body.get("max_tokens", 512),
+                            temperature=body.get("temperature", 0.0))[0]
     return answer
 
 

@@ -21,7 +21,7 @@ from transformers import HfArgumentParser
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from visual_erm import InputError  # noqa: E402
+from visual_erm import InputError, same_settings  # noqa: E402
 
 MIXES = {"edit": 0.0, "half": 0.5, "infer": 1.0}                       # name of a set: share of a policy's own errors
 
@@ -46,7 +46,7 @@ def run(out, name, *command):
         return
     print("python", *command, flush=True)
     with open(out / f"{name}.tmp", "w") as said:
-        done = subprocess.run([sys.executable, *command], stdout=said, stderr=said)
+        done = subprocess.run([sys.executable, *command], stdout=said, stderr=said, cwd=ROOT)
     if done.returncode:
         last = (out / f"{name}.tmp").read_text().strip().splitlines()[-1:]
         raise InputError(f"This command failed: {' '.join(last)} (all it said: {out / name}.tmp)")
@@ -98,12 +98,10 @@ def table(rows):
 
 def main():
     (settings,) = HfArgumentParser(Settings, description=__doc__.splitlines()[0]).parse_args_into_dataclasses()
-    out = Path(settings.out)
+    out = Path(settings.out).resolve()
     out.mkdir(parents=True, exist_ok=True)
-    config = {key: value for key, value in asdict(settings).items() if key != "out"}
-    if (out / "config.json").exists() and json.loads((out / "config.json").read_text()) != config:
-        raise InputError(f"{out} was made with other settings (see its config.json); choose another --out or delete it")
-    (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    same_settings(out, settings)
+    (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
     text = table({key: json.loads(file.read_text())["rows"][0] for key, file in parts(settings, out).items()})
     (out / "table.md").write_text(text + "\n")
     print(text)

@@ -78,6 +78,8 @@ FREE_PLACES = [  # task, description of an error without location, location of t
     ("chart", "The y-axis range goes up to 10 instead of 8", "y axis", "same"),
     ("chart", "The y-axis range goes up to 10 instead of 8", "x axis", ""),
     ("chart", "Line chart instead of a bar chart", "plot", "same"),
+    ("chart", "Line Chart instead of a Bar Chart", "plot", "same"),
+    ("chart", "Bar Chartres has the wrong value", "bar 'Chartres'", "same"),
     ("chart", "The chart type is line instead of bar", "plot", "same"),
     ("chart", "The chart's title is too small", "title", "same"),
     ("table", "In the 3rd row, the number is 12 instead of 21", "row 3, column 2", "wider"),
@@ -323,8 +325,10 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
     asked = []
 
     class Judge:
+        server = None
+
         def __init__(self, name, preset):
-            assert name == "some/judge" and preset == visual_erm.PRESETS["tiny"]
+            assert name == "some/judge" and preset["canvas"] == 128
 
         def judge(self, pairs):
             first = len(asked)
@@ -333,7 +337,7 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
             return [Verdict.parse(pair[0], raw[pair[0], first + i]) for i, pair in enumerate(pairs)]
 
     monkeypatch.setattr(visual_erm, "VisualERM", Judge, raising=False)
-    assert bench.main([str(folder), "--judge", "some/judge", "--out", str(out)]) == 0
+    assert bench.main([str(folder), "--judge", "some/judge", "--preset", "tiny", "--out", str(out)]) == 0
     by_judge = json.loads(out.read_text())["rows"][0]
     answers = tmp_path / "j.answers.jsonl"
     assert len(answers.read_text().splitlines()) == 5
@@ -351,10 +355,12 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
     asked.clear()
     monkeypatch.setattr(Judge, "judge", fails)
     pairs = bench.read_pairs(folder)
-    with pytest.raises(InputError):
-        bench.ask_judge("some/judge", visual_erm.PRESETS["tiny"], pairs, answers, chunk=2)
-    assert len(answers.read_text().splitlines()) == 2
-    assert len(answers.with_name("j.answers.old.jsonl").read_text().splitlines()) == 5  # the earlier run's
+    for n in (1, 2):                                                          # what earlier runs were told is kept
+        asked.clear()
+        with pytest.raises(InputError):
+            bench.ask_judge("some/judge", visual_erm.PRESETS["tiny"] | {"batch": 2}, pairs, answers)
+        assert len(answers.read_text().splitlines()) == 2
+        assert len(answers.with_name(f"j.answers.old{n}.jsonl").read_text().splitlines()) == (5 if n == 1 else 2)
 
 
 def test_limit_is_spread_evenly(folder, tmp_path):
@@ -464,6 +470,7 @@ REPLIES = [  # replies of the server, expected matches, questions, fallbacks
     (['Well:\n```json\n{"matches": [{"first": 0, "second": 1, "level": "partial"}, '
       '{"first": 0, "second": 0, "level": "yes"}, {"first": 7, "second": 0, "level": "yes"}, '
       '{"first": 1, "second": 0, "level": "no"}]}\n```'], [(0, 1, "partial")], 1, 0),
+    (['{"matches": [{"first": 0, "second": 0, "level": "yes"}]}'], [], 1, 0),                  # of other categories
     (["no idea", '{"matches": 3}', '{"matches": []}'], [], 3, 0),
     (["no idea"], match.match("chart", TRUE, PREDICTED), 3, 1),
     ([None], match.match("chart", TRUE, PREDICTED), 3, 1),

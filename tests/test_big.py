@@ -148,6 +148,13 @@ def test_two_models_on_one_base_answer_as_they_do_alone(nano, pair, tmp_path, po
         assert erm.judge([pair])[0].raw == verdict(judge, pair)
 
 
+def test_a_judge_cut_off_on_the_disk_gets_a_sentence(nano, tmp_path):
+    adapted(nano, 0)[0].save_pretrained(tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"cut off")
+    with pytest.raises(InputError, match="holds no complete model"):
+        VisualERM(str(tmp_path), ROW, beside=Chat(str(nano), ROW))
+
+
 def test_a_saved_adapter_and_merged_weights_give_the_same_verdict(nano, pair, tmp_path):
     model, processor = adapted(nano, 0)
     model.save_pretrained(tmp_path / "adapter")

@@ -44,6 +44,11 @@ def backwards(names):
      HEAD + 'ax.bar(["A"], [2], color="red")\nax.set_ylim(0, 10)\nax.set_title("Sales")\nax.grid(True)',
      HEAD + 'ax.bar(["A"], [2], color="red")\nax.grid(True)\nax.set_title("Sales")\nax.set_ylim(0, 10)'),
     (dict(order=backwards), "chart", "ax.bar(", "ax.bar("),
+    (dict(), "chart", 'plt.title("Men\'s and Women\'s")', 'plt.title("Men\'s and Women\'s")'),
+    (dict(), "chart", "plt.title('of a\\nBase', fontsize=14, color='red')",
+     "plt.title('of a\\nBase', fontsize=14, color='red')"),
+    (dict(), "chart", 'plt.xlabel("a, b", color="red")', "plt.xlabel('a, b', color='red')"),
+    (dict(), "chart", "x = 0; plt.plot(x, 1)", "x = 0; plt.plot(x, 1)"),
 ])
 def test_a_hand_writes(choices, task, code, written):
     assert hand(**choices).write(task, code) == written
@@ -103,3 +108,13 @@ def test_found_programs(side, monkeypatch):
     own, other = pair[f"{side}_code"], pair["pred_code" if side == "gt" else "gt_code"]
     written = {code: codes.count(hand().write(pair["category"], code)) for code in (own, other)}
     assert written[own] + written[other] == 300 and abs(written[other] / 300 - SLOPPY) < 0.1
+
+
+@pytest.mark.parametrize("source, gt, pred, drafts", [
+    ("infer", "svg-000001-0.png", "svg-000001-1.png", [False, True]),
+    ("infer", "svg-000001-1.png", "svg-000001-0.png", [True, False]),                    # shown the other way round
+    ("edit", "svg-000001-1.png", "svg-000001-0.png", [False, False]),
+])
+def test_a_draft_is_known_on_both_sides(source, gt, pred, drafts):
+    pair = {"source": source, "gt_img_path": f"a/{gt}", "pred_img_path": f"a/{pred}"}
+    assert [batches.own(pair, side) for side in ("gt", "pred")] == drafts

@@ -42,3 +42,14 @@ def test_every_named_flag_exists(target):
     known |= {flag.replace("_", "-") for flag in known}
     missing = {flag: source for flag, source in FOUND[target].items() if flag not in known}
     assert not missing, f"{' '.join(target)} does not know {missing}"
+
+
+def test_no_folder_is_made_in_two_ways():
+    """data.build goes on with a folder of the same settings and refuses others: a reader would be stuck."""
+    for source in SOURCES:
+        made = {}
+        for match in COMMAND.finditer(source.read_text().replace("\\\n", " ")):
+            words = shlex.split(match[1])
+            if words[:2] == ["-m", "data.build"] and "--out" in words:
+                made.setdefault(words[words.index("--out") + 1], set()).add(re.sub(r" --n \d+", "", " ".join(words)))
+        assert not [commands for commands in made.values() if len(commands) > 1]

@@ -133,7 +133,11 @@ def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_p
     assert float(rows[1]["fidelity"]) < 60 and float(rows[3]["fidelity"]) == 100 and rows[3]["executes"] == "100.00"
     policy = fakes(monkeypatch, [["<svg"]] * 3)
     assert r.main([*arguments, "--feedback", "none,oracle", "--resume"]) == 0 and not policy.asked     # all was done
-    assert "| oracle | " in capsys.readouterr().out and (tmp_path / "rounds.png").is_file()
+    assert "| oracle | " in capsys.readouterr().out
+    assert r.main([*arguments, "--rounds", "2", "--resume"]) == 2
+    assert "made with other settings (--rounds 1, not 2)" in capsys.readouterr().err
+    assert r.main([*arguments, "--limit", "0"]) == 2 and "has no picture to refine" in capsys.readouterr().err
+    assert (tmp_path / "rounds.png").is_file()
 
 
 @pytest.mark.parametrize("arguments, words", [

@@ -192,6 +192,17 @@ def test_a_judge_server_that_is_down_is_asked_again(monkeypatch):
     assert [verdict.severity for verdict in verdicts] == [1, 3, 2] and pauses == [5, 10]
     with pytest.raises(InputError, match="1 of 3 pairs got no reply: APITimeoutError. Waited 5 s in vain."):
         train_rl.ask(Half([]), [("svg", severity, None) for severity in (1, 3, 2)], patience=5)
+
+    class Refusing(Half):
+        """The rest is refused: no silence, and nothing to wait for."""
+        def judge(self, pairs):
+            if len(pairs) == 1:
+                raise InputError("The server gave no answer at all (BadRequestError).")
+            return super().judge(pairs)
+
+    del pauses[:]
+    verdicts = train_rl.ask(Refusing([]), [("svg", severity, None) for severity in (1, 3)])
+    assert [verdict.readable for verdict in verdicts] == [True, False] and pauses == [5]
     with pytest.raises(InputError, match="no answer"):
         train_rl.ask(Down([0]), [("svg", None, None)], patience=5)
 
@@ -459,7 +470,7 @@ def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, monkeypat
     assert [row["step"] for row in rows(tmp_path)] == ["0", "1", "2", "3", "4", "5"]
     assert all(torch.equal(weights(tmp_path)[name], p) for name, p in weights(unbroken).items())
     monkeypatch.setattr(sys, "argv", [*command, "--rank", "4"])
-    with pytest.raises(InputError, match="was started with --rank 16, not 4"):
+    with pytest.raises(InputError, match=r"other settings \(--rank 16, not 4\)"):
         train_rl.main()
 
 
@@ -467,9 +478,13 @@ def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, monkeypat
     (["--task", "charts"], "--task 'charts' is unknown"), (["--reward", "dino"], "is no sum of rewards"),
     (["--group", "1"], "--group must be at least 2"), (["--preset", "3b"], "no preset '3b'"),
     (["--model", "nowhere/at/all"], "no folder"), (["--level", "4"], "--level 4 does not exist"),
+    (["--model", "http://localhost:1/v1"], "behind a URL cannot be trained"),
+    (["--model", "ADAPTER"], "is an adapter, and training begins"),
     (["--eval_every", "0"], "--eval_every must be greater"), (["--temperature", "0"], "--temperature must be"),
 ])
 def test_mistakes_get_a_sentence(monkeypatch, tmp_path, arguments, words):
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "data/tiny/base"}')
+    arguments = [str(tmp_path) if word == "ADAPTER" else word for word in arguments]
     monkeypatch.setattr(sys, "argv", ["train_rl.py", "--out", str(tmp_path), *arguments])
     with pytest.raises(InputError, match=words):                         # the script prints it and exits with code 2
         train_rl.main()

@@ -70,7 +70,7 @@ def test_a_perfect_teacher_gives_the_measured_labels(tmp_path, capsys):
     assert "6 answers paid so far: 6000 tokens read, 60 written, 6.30 dollars" in told and "left out" not in told
     assert re.search(r"\| wise +\| 100.0/100.0/.*\| 0 of 6", told) and "6 of 6 pairs" in told and server.most <= 2
     for row, source, body in zip(made, ROWS, sorted(server.bodies, key=lambda body: ROWS.index(row_of(body)))):
-        assert set(row) - {"family"} == FIELDS and row["source"] == "teacher"
+        assert set(row) - {"family"} == FIELDS and row["source"] == source["source"]
         assert all(row[key] == source[key] for key in ("id", "category", "human_errors", "gt_code", "pred_code"))
         messages, answer = judging(row)                                                  # what train_sft.py makes of it
         assert [part["image"].tobytes() for part in messages[0]["content"][:2]] == [

@@ -21,6 +21,7 @@ A killed run goes on with `--resume`. See data/tiny/README.md for the run that m
 import csv
 import os
 import random
+import shutil
 import sys
 import time
 from dataclasses import dataclass, field
@@ -38,7 +39,7 @@ from data.build import SIZES, hold_out
 from data.compare import fidelity
 from data.hands import Hand
 from data.muon import MuonAdamW
-from render import Rendering, extract_code, render_many
+from render import Rendering, SandboxMissing, extract_code, render_many
 from visual_erm import (CATEGORIES, NOTHING_SAID, InputError, Qwen3VLProcessor, Verdict, choose_device, code_prompt,
                         generate, has_bfloat16, judge_prompt, load_model, read_pairs, revise_prompt)
 
@@ -57,7 +58,7 @@ CHAT_TEMPLATE = (
 @dataclass
 class Settings:
     data: str = field(default="runs/level1", metadata={"help": "folders made by data.build, separated by commas"})
-    out: str = field(default="data/tiny/base", metadata={"help": "where the finished checkpoint goes"})
+    out: str = field(default="runs/base/checkpoint", metadata={"help": "where the finished checkpoint goes"})
     work: str = field(default="runs/base", metadata={"help": "where log.csv and the state for --resume go"})
     steps: int = field(default=6000, metadata={"help": "optimiser steps"})
     batch: int = field(default=16, metadata={"help": "programs a step"})
@@ -140,7 +141,7 @@ def choose(rng, readings, pairs, step, settings, rank, ranks):
         task = rng.choice(list(readings))
         if revise:
             pair, told = rng.choice(pairs[task]), rng.random() < 0.75
-            unsaid = None if told or own(pair) else rng.choice((NOTHING_SAID, Verdict(task, []).to_json()))
+            unsaid = None if told or own(pair, "pred") else rng.choice((NOTHING_SAID, Verdict(task, []).to_json()))
             rows.append((1000, len(rows), revising, (pair, unsaid, Hand(rng) if settings.found else None)))
         else:
             length, *picture = readings[task][rng.randrange(len(readings[task]) // share)]
@@ -226,13 +227,13 @@ def prepare(pairs, held, model, processor):
     """Pairs by task, and every picture as (length of its code, pair, side), short programs first."""
     model.set_attn_implementation("eager")       # with few patches 1.4 times as fast in training as the fused kernel
     pictures = {pair[f"{side}_img_path"]: (pair, side) for pair in pairs for side in ("gt", "pred")
-                if side == "gt" or not own(pair)}
+                if not own(pair, side)}
     length = {path: len(processor.tokenizer(pair[f"{side}_code"])["input_ids"])
               for path, (pair, side) in pictures.items()}
     readings, by_task = {}, {}
     for path in sorted(pictures, key=lambda path: (length[path], path)):
         readings.setdefault(pictures[path][0]["category"], []).append((length[path], *pictures[path]))
-    for pair in pairs:
+    for pair in (pair for pair in pairs if not own(pair, "gt")):               # a draft is nothing to revise towards
         by_task.setdefault(pair["category"], []).append(pair)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(processor.tokenizer)} tokens, "
           f"{len(pictures)} pictures, {len(pairs)} pairs", flush=True)
@@ -268,6 +269,9 @@ def main():
         torch.distributed.init_process_group("gloo")
     if rank:
         torch.distributed.barrier()                                             # the first process makes the tokenizer
+    elif not settings.resume:                    # what another run left here would be taken for a state of this one
+        (run / "state.pt").unlink(missing_ok=True)
+        shutil.rmtree(run / "tokenizer", ignore_errors=True)
     held, pairs, readings, model, processor = start(settings, run)
     if ranks > 1 and not rank:
         torch.distributed.barrier()
@@ -276,6 +280,9 @@ def main():
     highest = [group["lr"] for group in optimiser.param_groups]
     if settings.resume and (run / "state.pt").exists():
         state = torch.load(run / "state.pt", weights_only=False)
+        if state["step"] > settings.steps:
+            raise InputError(f"{run / 'state.pt'} is of step {state['step']}, beyond --steps {settings.steps}: is it of "
+                             "another run? Leave out --resume or name another --work.")
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
@@ -315,6 +322,8 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except InputError as error:
+    except (InputError, SandboxMissing) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("stopped; --resume goes on from the last saved state")
