@@ -69,6 +69,23 @@ def test_the_ablations_table():
     assert doctest.testmod(mix_ablation) == doctest.TestResults(failed=0, attempted=2)
 
 
+@pytest.mark.parametrize("by, sets, steps", [
+    ("task", {"chart": "chart-1", "table": "table-1", "svg": "svg-1", "mix": "chart-1,table-1,svg-1"},
+     {"chart": "9", "table": "9", "svg": "9", "mix": "27"}),
+    ("source", {"edit": "edit-1", "half": "half-1", "infer": "infer-1"}, {"edit": "9", "half": "9", "infer": "9"}),
+])
+def test_the_ablations_judges_learn_from_their_sets(monkeypatch, tmp_path, by, sets, steps):
+    ran = {}
+    monkeypatch.setattr(mix_ablation, "run", lambda out, name, *command: ran.update({name: list(map(str, command))}))
+    files = mix_ablation.parts(mix_ablation.Settings(by=by, steps=9), tmp_path)
+    trained = {name.removeprefix("train-"): command for name, command in ran.items() if name.startswith("train-")}
+    assert {name: c[c.index("--data") + 1].replace(f"{tmp_path}/", "") for name, c in trained.items()} == sets
+    assert {name: c[c.index("--steps") + 1] for name, c in trained.items()} == steps
+    assert {judge for judge, _ in files} == {"start", *sets} and len(files) == len({*files.values()})
+    built = [command for name, command in ran.items() if name.startswith("build-")]
+    assert len(built) == (3 if by == "task" else 4) and len({tuple(command) for command in built}) == len(built)
+
+
 def test_hold_out_keeps_families_together(pairs_folder):
     rows = read_pairs(pairs_folder)
     learn, held = hold_out(rows, 10)
