@@ -54,6 +54,7 @@ class Settings:
     seeds: int = field(default=3, metadata={"help": "runs of each kind in --eval; they take --seed and those after it"})
     temperature: float = field(default=1.0, metadata={"help": "of drafts and revisions; 0 takes the likeliest tokens"})
     limit: int = field(default=150, metadata={"help": "pictures in --eval at most"})
+    beside: str = field(default="", metadata={"help": "--out of an earlier --eval to draw in the same plot"})
     out: str = field(default="runs/refine", metadata={"help": "folder for what is written"})
     seed: int = field(default=0, metadata={"help": "fixes what is sampled"})
     resume: bool = field(default=False, metadata={"help": "go on with an --eval that was cut short"})
@@ -222,7 +223,7 @@ def evaluate(settings, row):
     path, columns = out / "rounds.csv", ("feedback", "seed", "round", "fidelity", "executes", "tokens")
     rows = list(csv.DictReader(open(path))) if settings.resume and path.exists() else []
     if settings.resume:
-        same_settings(out, settings, free=("feedback", "seeds"))
+        same_settings(out, settings, free=("feedback", "seeds", "beside"))
     (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
     items = list(islice(references(read_pairs(settings.eval), row), settings.limit))
     if not items:
@@ -255,7 +256,11 @@ def evaluate(settings, row):
         temporary.replace(path)
     table = summary(rows, settings.rounds)
     (out / "table.md").write_text(table + "\n")
-    plot(rows, settings.rounds, out / "rounds.png")
+    runs = {out.name: rows}
+    if settings.beside:
+        before = Path(settings.beside)
+        runs = {before.name: list(csv.DictReader(open(before / "rounds.csv")))} | runs
+    plot(runs, out / "rounds.png")
     print(f"{len(items)} pictures\n{table}\nwritten: {path}, {out / 'table.md'}, {out / 'rounds.png'}")
 
 
@@ -276,20 +281,25 @@ def summary(rows, rounds):
     return "\n".join(lines)
 
 
-def plot(rows, rounds, path):
-    """Fidelity against rounds, a line for each kind of feedback."""
+def plot(runs, path):
+    """Fidelity against rounds, a line for each kind of feedback and a panel for each run: {its name: its rows}."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    fig, ax = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
-    for kind in dict.fromkeys(r["feedback"] for r in rows):
-        points = [mean_and_spread(rows, kind, t, "fidelity") for t in range(rounds + 1)]
-        ax.errorbar(range(rounds + 1), [p for p, _ in points], [s for _, s in points], label=kind, capsize=3,
-                    marker="o")
-    ax.set(xlabel="round", ylabel="fidelity (0-100)", xticks=range(rounds + 1))
-    ax.legend()
+    fig, axes = plt.subplots(1, len(runs), figsize=(5 * len(runs), 3.6), sharey=True, squeeze=False,
+                             layout="constrained")
+    kinds = list(dict.fromkeys(r["feedback"] for rows in runs.values() for r in rows))
+    for ax, (name, rows) in zip(axes[0], runs.items()):
+        rounds = range(1 + max(int(r["round"]) for r in rows))
+        for n, kind in enumerate(kinds):                                            # the same colour in every panel
+            points = [mean_and_spread(rows, kind, t, "fidelity") for t in rounds]
+            ax.errorbar(rounds, [p for p, _ in points], [s for _, s in points], label=kind, capsize=3, marker="o",
+                        color=f"C{n}")
+        ax.set(title=name, xlabel="round", xticks=rounds)
+    axes[0][0].set(ylabel="fidelity (0-100)")
+    axes[0][0].legend()
     fig.savefig(path, dpi=100)
     plt.close(fig)
 
@@ -304,6 +314,8 @@ def main(arguments=None):
             raise InputError("Give one picture, or --eval FOLDER.")
         if rest.picture and settings.task not in CATEGORIES:
             raise InputError(f"--task says what the picture shows: {', '.join(CATEGORIES)}; not {settings.task!r}.")
+        if settings.beside and not Path(settings.beside, "rounds.csv").is_file():
+            raise InputError(f"--beside: there is no {settings.beside}/rounds.csv; make it with --eval and --out.")
         if settings.keep not in ("best", "last"):
             raise InputError(f"--keep is best or last, not {settings.keep!r}.")
         row = preset_for(settings.preset, settings.model, settings.judge)

@@ -134,6 +134,8 @@ def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_p
     policy = fakes(monkeypatch, [["<svg"]] * 3)
     assert r.main([*arguments, "--feedback", "none,oracle", "--resume"]) == 0 and not policy.asked     # all was done
     assert "| oracle | " in capsys.readouterr().out
+    assert r.main([*arguments, "--feedback", "none,oracle", "--resume", "--beside", str(tmp_path)]) == 0
+    assert Image.open(tmp_path / "rounds.png").width == 500                          # its own folder beside itself
     assert r.main([*arguments, "--rounds", "2", "--resume"]) == 2
     assert "made with other settings (--rounds 1, not 2)" in capsys.readouterr().err
     assert r.main([*arguments, "--limit", "0"]) == 2 and "has no picture to refine" in capsys.readouterr().err
@@ -142,7 +144,7 @@ def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_p
 
 @pytest.mark.parametrize("arguments, words", [
     ([], "Give one picture, or --eval FOLDER"), (["x.png", "--task", "svg"], "no picture x.png"),
-    (["x.png"], "--task says what"), (["x.png", "--task", "svg", "--keep", "first"], "--keep is best or last"),
+    (["x.png"], "--task says what"), (["--eval", "y", "--beside", "z"], "there is no z/rounds.csv"), (["x.png", "--task", "svg", "--keep", "first"], "--keep is best or last"),
     (["--eval", "nowhere"], "pairs.jsonl does not exist"), (["x.png", "--eval", "y"], "Give one picture, or"),
 ])
 def test_mistakes_get_a_sentence(arguments, words, tmp_path, capsys):
