@@ -16,6 +16,7 @@ server's answers are never the same, but a killed build goes on with one as well
 With `--variants V` every program is damaged V times, and with two or more each pair is also taken the other way round,
 with the damaged picture as the reference: the pictures exist already, so these labels are free.
 """
+import fcntl
 import json
 import random
 import sys
@@ -235,6 +236,10 @@ def build(settings):
     config = {name: value for name, value in asdict(settings).items() if name not in ("out", "n")}      # same bytes
     (out / "config.json").write_text(json.dumps(config, indent=1) + "\n")
     with open(path, "ab") as file, tqdm(total=settings.n, initial=done["pairs"], unit="pair") as bar:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"Another build writes to {out}; wait for it or stop it.") from None
         file.truncate(done["bytes"])
         while chunk:
             rows = chunk_rows(chunk, settings, images, policy, left)

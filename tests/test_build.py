@@ -41,7 +41,10 @@ def test_same_seed_same_bytes_and_a_killed_build_goes_on(pairs_folder, tmp_path)
                                stdout=subprocess.DEVNULL, start_new_session=True)
     while not (tmp_path / "progress.json").exists() and running.poll() is None:
         time.sleep(0.01)
-    os.killpg(running.pid, signal.SIGKILL)                               # after the first chunk of 64, before the end
+    os.killpg(running.pid, signal.SIGSTOP)                               # after the first chunk of 64, before the end
+    second = script(*command)
+    assert second.returncode == 2 and "Another build writes to" in second.stderr
+    os.killpg(running.pid, signal.SIGKILL)
     running.wait()
     with open(tmp_path / "pairs.jsonl", "a") as file:
         file.write('{"id": "a row cut off by the')
