@@ -57,7 +57,7 @@ def run(out, name, *command):
     command = list(map(str, command))
     if (out / f"{name}.txt").exists():
         return
-    print("OMP_NUM_THREADS=1 python", *command, flush=True)
+    print(f"OMP_NUM_THREADS=1 python {' '.join(command)}", flush=True)
     with open(out / f"{name}.tmp", "w") as said:
         done = subprocess.run([sys.executable, *command], stdout=said, stderr=said, cwd=ROOT,
                               env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -99,9 +99,11 @@ def parts(settings, out):
         benches["a policy's own errors"] = build(settings, out, "infer", settings.seed + 4242, settings.held)
     sets = {name: build(settings, out, name, settings.seed, settings.n) for names in judges.values() for name in names}
     with ThreadPoolExecutor(settings.jobs) as pool:
-        found = [pool.submit(judged, settings, out, name, [sets[s] for s in names], benches)
-                 for name, names in ({"start": []} | judges).items()]
-        return {key: file for one in found for key, file in one.result().items()}
+        longest_first = sorted(judges, key=lambda name: -len(judges[name]))
+        found = {name: pool.submit(judged, settings, out, name, [sets[s] for s in judges[name]], benches)
+                 for name in longest_first}
+        found["start"] = pool.submit(judged, settings, out, "start", [], benches)
+        return {key: file for name in ("start", *judges) for key, file in found[name].result().items()}
 
 
 def table(rows):
