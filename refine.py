@@ -288,7 +288,7 @@ def plot(runs, path):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    fig, axes = plt.subplots(1, len(runs), figsize=(5 * len(runs), 3.6), sharey=True, squeeze=False,
+    fig, axes = plt.subplots(1, len(runs), figsize=(4.5 * len(runs) + 1.5, 3.6), sharey=True, squeeze=False,
                              layout="constrained")
     kinds = list(dict.fromkeys(r["feedback"] for rows in runs.values() for r in rows))
     for ax, (name, rows) in zip(axes[0], runs.items()):
@@ -299,7 +299,7 @@ def plot(runs, path):
                         color=f"C{n}")
         ax.set(title=name, xlabel="round", xticks=rounds)
     axes[0][0].set(ylabel="fidelity (0-100)")
-    axes[0][0].legend()
+    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right center")
     fig.savefig(path, dpi=100)
     plt.close(fig)
 

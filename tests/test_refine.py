@@ -135,7 +135,7 @@ def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_p
     assert r.main([*arguments, "--feedback", "none,oracle", "--resume"]) == 0 and not policy.asked     # all was done
     assert "| oracle | " in capsys.readouterr().out
     assert r.main([*arguments, "--feedback", "none,oracle", "--resume", "--beside", str(tmp_path)]) == 0
-    assert Image.open(tmp_path / "rounds.png").width == 500                          # its own folder beside itself
+    assert Image.open(tmp_path / "rounds.png").width == 600                          # its own folder beside itself
     assert r.main([*arguments, "--rounds", "2", "--resume"]) == 2
     assert "made with other settings (--rounds 1, not 2)" in capsys.readouterr().err
     assert r.main([*arguments, "--limit", "0"]) == 2 and "has no picture to refine" in capsys.readouterr().err
