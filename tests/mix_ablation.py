@@ -1,4 +1,4 @@
-"""What should a judge be trained on? Table 8 at tiny scale: one task or all; and: edits, a policy's own errors, or both.
+"""What should a judge be trained on? Table 8 at tiny scale: one task or all; and: edits, own errors, or both.
 
     python tests/mix_ablation.py                                     # by task; hours on 2 cores, --resume is built in
     python tests/mix_ablation.py --by source --model data/tiny/judge --out runs/mix_source
@@ -7,7 +7,8 @@ By task: three sets of pairs, of charts, tables and icons, and four judges from 
 for all three, which is trained as long as the three together, as in the paper. By source: three sets of the same
 programs (data.build with --source edit, infer, and infer with --mix 0.5) and a judge for each, all with the same steps.
 Every judge is scored on data/bench, by source also on a policy's own errors (built with another seed). OUT/table.md
-gets the table, F1h/F1s/Sc of 100, with the start as its first row; "-" is a judge without a readable verdict.
+gets the table, F1h/F1s/Sc of 100, with the start as its first row. An unreadable answer, such as a verdict in another
+task's categories, counts as "no error"; "-" is a judge without any readable verdict.
 
 Each command is printed before it runs and can be repeated alone; what it said is in OUT/NAME.txt, and a part that
 finished is not run again. By source "half" has a little less than half of a policy's errors, for answers that draw
@@ -109,7 +110,8 @@ def parts(settings, out):
 def table(rows):
     """Markdown from {(trained on, judged on): one of data.bench's rows}; one benchmark is shown task by task.
 
-    >>> row = {"scores": {"average": {"f1h": 0.5, "f1s": 0.625, "sc": None}}, "unreadable": 1, "items": [0] * 9}
+    >>> scores = {"average": {"f1h": 0.5, "f1s": 0.625, "sc": None}}
+    >>> row = {"scores_unreadable_as_no_error": scores, "unreadable": 1, "items": [0] * 9}
     >>> print(table({("start", "edits"): row, ("start", "own"): row | {"unreadable": 9}}))
     | trained on | edits | unreadable | own | unreadable |
     | --- | --- | --- | --- | --- |
@@ -120,7 +122,7 @@ def table(rows):
 
     def cells(row):
         for column in columns:
-            figures = (row["scores"][column][key] for key in ("f1h", "f1s", "sc"))
+            figures = (row["scores_unreadable_as_no_error"][column][key] for key in ("f1h", "f1s", "sc"))
             yield "-" if row["unreadable"] == len(row["items"]) else "/".join(
                 "-" if figure is None else f"{100 * figure:.1f}" for figure in figures)
         yield f"{row['unreadable']} of {len(row['items'])}"
