@@ -111,18 +111,20 @@ def table(rows):
     """Markdown from {(trained on, judged on): one of data.bench's rows}; one benchmark is shown task by task.
 
     >>> scores = {"average": {"f1h": 0.5, "f1s": 0.625, "sc": None}}
-    >>> row = {"scores_unreadable_as_no_error": scores, "unreadable": 1, "items": [0] * 9}
-    >>> print(table({("start", "edits"): row, ("start", "own"): row | {"unreadable": 9}}))
+    >>> row = {"scores": scores, "unreadable": 0, "items": [0] * 9}
+    >>> none = row | {"scores_unreadable_as_no_error": scores, "unreadable": 9}
+    >>> print(table({("start", "edits"): row, ("start", "own"): none}))
     | trained on | edits | unreadable | own | unreadable |
     | --- | --- | --- | --- | --- |
-    | start | 50.0/62.5/- | 1 of 9 | - | 9 of 9 |
+    | start | 50.0/62.5/- | 0 of 9 | - | 9 of 9 |
     """
     names, benches = (list(dict.fromkeys(key[i] for key in rows)) for i in (0, 1))
     columns = ["average"] if len(benches) > 1 else [*CATEGORIES, "average"]
 
     def cells(row):
+        scores = row.get("scores_unreadable_as_no_error", row["scores"])                # not there if all are readable
         for column in columns:
-            figures = (row["scores_unreadable_as_no_error"][column][key] for key in ("f1h", "f1s", "sc"))
+            figures = (scores[column][key] for key in ("f1h", "f1s", "sc"))
             yield "-" if row["unreadable"] == len(row["items"]) else "/".join(
                 "-" if figure is None else f"{100 * figure:.1f}" for figure in figures)
         yield f"{row['unreadable']} of {len(row['items'])}"

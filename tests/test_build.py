@@ -69,7 +69,7 @@ def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
 
 
 def test_the_ablations_table():
-    assert doctest.testmod(mix_ablation) == doctest.TestResults(failed=0, attempted=3)
+    assert doctest.testmod(mix_ablation) == doctest.TestResults(failed=0, attempted=4)
 
 
 @pytest.mark.parametrize("by, sets, steps", [
