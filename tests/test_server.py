@@ -48,6 +48,14 @@ def shades(verdicts):
 
 
 # ------------------------------------------------------------------------------------------------ a real judge
+def test_a_policy_behind_a_url_writes_code():
+    with JudgeServer(lambda body: "<svg/>") as server:
+        policy = v.Chat(server.url, v.PRESETS["tiny"])
+        assert policy.write([v.code_messages("svg", WHITE)] * 3, temperature=0.5) == ["<svg/>"] * 3
+        assert {(body["temperature"], body["max_tokens"]) for body in server.bodies} == {(0.5, 256)}
+        assert policy.tokens == 3 * 10                                                 # what the server says it wrote
+
+
 def test_verdicts_over_http_equal_those_of_the_same_judge_here():
     process = subprocess.Popen([sys.executable, ROOT / "tests/judge_server.py", ROOT / "data/tiny/judge", "--trouble",
                                 "ok,later,ok"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
