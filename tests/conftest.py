@@ -1,11 +1,14 @@
 """What several tests share: a small folder of pairs and an untrained checkpoint of the tiny shape."""
+import os
 import random
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
+
+os.environ["OMP_NUM_THREADS"] = "1"    # before torch: runs side by side with two threads each would wait for each other
+import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
