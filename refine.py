@@ -224,6 +224,8 @@ def evaluate(settings, row):
     rows = list(csv.DictReader(open(path))) if settings.resume and path.exists() else []
     if settings.resume:
         same_settings(out, settings, free=("feedback", "seeds", "beside"))
+    else:
+        path.unlink(missing_ok=True)                        # or a later --resume could mix the rows of two runs
     (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
     items = list(islice(references(read_pairs(settings.eval), row), settings.limit))
     if not items:

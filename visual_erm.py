@@ -427,7 +427,9 @@ def same_settings(out: Path, settings, free=()):
     What is not in the file has the default it had when there was no such setting.
     """
     path = Path(out, "config.json")
-    before = asdict(type(settings)()) | (json.loads(path.read_text()) if path.exists() else asdict(settings))
+    if not path.exists():
+        return
+    before = asdict(type(settings)()) | json.loads(path.read_text())
     for name, value in asdict(settings).items():
         if before[name] != value and name not in ("out", "resume", *free):
             raise InputError(f"{out} was made with other settings (--{name} {before[name]}, not {value}): go on with "

@@ -120,7 +120,8 @@ def hacking(settings):
     import torch
 
     from data.build import draw_images
-    from render import Rendering, render_many
+    from render import Rendering
+    from visual_erm import draw_alike
 
     worst = {}                                                   # reward -> (fidelity lost, task, seed, i, its stages)
     for path in sorted(Path(settings.out).glob("*-*-*/state.pt")):
@@ -134,13 +135,13 @@ def hacking(settings):
         return print(f"No run in {settings.out} has a picture whose reward rose while its fidelity fell.")
     fig, axes = plt.subplots(len(worst), 3, figsize=(7, 2.6 * len(worst)), squeeze=False, layout="constrained")
     for row, (reward, (lost, task, seed, i, stages)) in zip(axes, sorted(worst.items())):
-        reference = draw_images(task, i + 1, 1, "rl/held")[i]["image"]
-        drawings = render_many([(task, code) for code, *_ in stages], size=(128, 128))
+        prompt = draw_images(task, i + 1, 1, "rl/held")[i]
+        drawings = draw_alike([prompt, prompt], [code for code, *_ in stages])
         print(f"{reward}: {task} {i + 1}, seed {seed}: reward {stages[0][1]:.3f} -> {stages[1][1]:.3f}, "
               f"fidelity {stages[0][2]:.0f} -> {stages[1][2]:.0f}")
         titles = [f"{reward}: {task} {i + 1}"] + [f"{name}: reward {r:.3f}, fidelity {f:.0f}"
                                                   for name, (_, r, f) in zip(("before", "after"), stages)]
-        pictures = [reference, *(drawn.image if isinstance(drawn, Rendering) else None for drawn in drawings)]
+        pictures = [prompt["image"], *(drawn.image if isinstance(drawn, Rendering) else None for drawn in drawings)]
         for ax, title, picture in zip(row, titles, pictures):
             ax.set_title(title, fontsize=8)
             ax.set(xticks=[], yticks=[])

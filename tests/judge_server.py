@@ -161,16 +161,15 @@ TROUBLE = {
 
 def judge(name):
     """An `answer` for JudgeServer: the model in the folder `name` writes it."""
-    from visual_erm import generate, load_model
+    from visual_erm import Chat
 
-    (model, processor), one = load_model(name), threading.Lock()
+    chat, one = Chat(name), threading.Lock()
 
     def answer(body):
         content = [{"type": "image", "image": image} for image in pictures(body)]
         asked = [{"role": "user", "content": [*content, {"type": "text", "text": question(body)}]}]
         with one:
-            return generate(model, processor, [asked], max_new_tokens=body.get("max_tokens", 512),
-                            temperature=body.get("temperature", 0.0))[0]
+            return chat.answer([asked], body.get("max_tokens", 512), body.get("temperature", 0.0))[0][0]
     return answer
 
 

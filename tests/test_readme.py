@@ -12,17 +12,22 @@ SOURCES = [ROOT / "README.md", ROOT / "data/tiny/README.md", *sorted(ROOT.glob("
 COMMAND = re.compile(r"^[ \t$]*(?:(?:\.venv/bin/)?python3?|torchrun --nproc-per-node 2) ((?:-m data\.\w+|\w[\w/]*\.py)\b[^\n#`|]*)", re.M)
 
 
-def commands():
-    """{(script, flag): where it was first named}."""
-    found = {}
+def named():
+    """(file, words) of every command."""
     for source in SOURCES:
         for match in COMMAND.finditer(source.read_text().replace("\\\n", " ")):
-            words = shlex.split(match[1])
-            target = tuple(words[:2]) if words[0] == "-m" else (words[0],)
-            found.setdefault(target, {})
-            for word in words[len(target):]:
-                if word.startswith("--"):
-                    found[target].setdefault(word.split("=")[0], source.name)
+            yield source, shlex.split(match[1])
+
+
+def commands():
+    """{script: {flag: where it was first named}}."""
+    found = {}
+    for source, words in named():
+        target = tuple(words[:2]) if words[0] == "-m" else (words[0],)
+        found.setdefault(target, {})
+        for word in words[len(target):]:
+            if word.startswith("--"):
+                found[target].setdefault(word.split("=")[0], source.name)
     return found
 
 
@@ -52,10 +57,9 @@ def test_every_named_flag_exists(target, monkeypatch, capsys):
 
 def test_no_folder_is_made_in_two_ways():
     """data.build goes on with a folder of the same settings and refuses others: a reader would be stuck."""
-    for source in SOURCES:
-        made = {}
-        for match in COMMAND.finditer(source.read_text().replace("\\\n", " ")):
-            words = shlex.split(match[1])
-            if words[:2] == ["-m", "data.build"] and "--out" in words:
-                made.setdefault(words[words.index("--out") + 1], set()).add(re.sub(r" --n \d+", "", " ".join(words)))
-        assert not [commands for commands in made.values() if len(commands) > 1]
+    made = {}
+    for source, words in named():
+        if words[:2] == ["-m", "data.build"] and "--out" in words:
+            place = source, words[words.index("--out") + 1]
+            made.setdefault(place, set()).add(re.sub(r" --n \d+", "", " ".join(words)))
+    assert made and not [commands for commands in made.values() if len(commands) > 1]
