@@ -626,16 +626,19 @@ class Server:
             raise InputError(f"{wrong[0]!r} is no URL; write http://host:port/v1, several of them with commas between.")
         self.hosts, self.retries, self.lock = [_Host(url, workers, timeout) for url in urls], retries, Lock()
         self.workers = workers * len(urls)
+        why = ""
         for host in self.hosts:
             try:
                 host.find_model(retries if len(urls) == 1 else 0)
-            except self.silent:
+            except self.silent as error:
+                why = _why(error)
                 self._rest(host)
             except Exception as error:  # whatever a program that is no such server may send
                 raise InputError(f"What answers at {host.url} is no OpenAI-compatible server, or lists no model and "
                                  f"needs its name, {host.url}#name ({_why(error)}).") from error
         if all(host.rests_until for host in self.hosts):
-            raise InputError(f"No server answers at {self}; start it, or check address and port.")
+            raise InputError(f"No server answers at {self} ({why}); start it, check address and port, or name its model "
+                             f"if it lists none: {self.hosts[-1].url}#name.")
 
     def __str__(self):
         return ", ".join(host.url for host in self.hosts)

@@ -65,9 +65,12 @@ class JudgeServer(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        if self.server.models:
-            return self.reply(200, {"object": "list", "data": [{"id": name} for name in self.server.models]})
-        self.reply(200, "<html>hello</html>")
+        if self.server.models is None:                                  # as `transformers serve` without a cache
+            self.reply(500, "Internal Server Error")
+        elif self.server.models:
+            self.reply(200, {"object": "list", "data": [{"id": name} for name in self.server.models]})
+        else:
+            self.reply(200, "<html>hello</html>")
 
     def do_POST(self):
         body, server = json.loads(self.rfile.read(int(self.headers["Content-Length"]))), self.server

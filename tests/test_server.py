@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from judge_server import JudgeServer, pictures
 from visual_erm import NO_REPLY, Discrepancy, InputError, Verdict
 
 CLEAN = '{"errors":[]}'
+JUDGE = str(ROOT / "data/tiny/judge")
 WHITE = Image.new("RGB", (8, 8), "white")
 
 
@@ -48,6 +50,11 @@ def shades(verdicts):
 
 
 # ------------------------------------------------------------------------------------------------ a real judge
+def examples():
+    return [(row["category"], *(v.load_image(row[key]) for key in ("gt_img_path", "pred_img_path")))
+            for row in v.read_pairs(ROOT / "data/examples")]
+
+
 def test_a_policy_behind_a_url_writes_code():
     with JudgeServer(lambda body: "<svg/>") as server:
         policy = v.Chat(server.url, v.PRESETS["tiny"])
@@ -57,18 +64,34 @@ def test_a_policy_behind_a_url_writes_code():
 
 
 def test_verdicts_over_http_equal_those_of_the_same_judge_here():
-    process = subprocess.Popen([sys.executable, ROOT / "tests/judge_server.py", ROOT / "data/tiny/judge", "--trouble",
-                                "ok,later,ok"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen([sys.executable, ROOT / "tests/judge_server.py", JUDGE, "--trouble", "ok,later,ok"],
+                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         url = process.stdout.readline().strip()
-        pairs = [(row["category"], *(v.load_image(row[key]) for key in ("gt_img_path", "pred_img_path")))
-                 for row in v.read_pairs(ROOT / "data/examples")]
-        far, here = v.VisualERM(url).judge(pairs), v.VisualERM("data/tiny/judge").judge(pairs)
+        far, here = v.VisualERM(url).judge(examples()), v.VisualERM(JUDGE).judge(examples())
     finally:
         process.kill()
         process.wait()
     assert [verdict.raw for verdict in far] == [verdict.raw for verdict in here]
     assert sum(len(verdict.errors) for verdict in far) >= 6
+
+
+def test_transformers_serve_gives_the_same_verdicts():
+    """Only where `pip install "transformers[serving]" torchvision` was done."""
+    for name in ("fastapi", "uvicorn", "torchvision"):
+        pytest.importorskip(name)
+    with JudgeServer(None) as free:
+        pass
+    process = subprocess.Popen([Path(sys.executable).with_name("transformers"), "serve", JUDGE, "--device", "cpu",
+                                "--port", str(free.server_port), "--dtype", "float32"], stderr=subprocess.PIPE,
+                               text=True)
+    try:
+        assert any("running on" in line for line in process.stderr)
+        far, here = v.VisualERM(f"{free.url}#{JUDGE}").judge(examples()), v.VisualERM(JUDGE).judge(examples())
+    finally:
+        process.kill()
+        process.wait()
+    assert [verdict.raw for verdict in far] == [verdict.raw for verdict in here]
 
 
 # ------------------------------------------------------------------------------------------------ one server
@@ -126,13 +149,15 @@ def test_a_reasoning_model_gets_the_limit_under_its_other_name():
 
 
 @pytest.mark.parametrize("urls, words", [
-    ("http://127.0.0.1:9/v1", "No server answers at http://127.0.0.1:9/v1;"),
-    ("http://127.0.0.1:9,http://127.0.0.1:9/v2", "No server answers at http://127.0.0.1:9/v1, http://127.0.0.1:9/v2;"),
+    ("http://127.0.0.1:9/v1", "No server answers at http://127.0.0.1:9/v1 .APIConnectionError"),
+    ("http://127.0.0.1:9,http://127.0.0.1:9/v2", "No server answers at http://127.0.0.1:9/v1, http://127.0.0.1:9/v2 "),
+    ("{url}", "InternalServerError.*name its model if it lists none: http://127.0.0.1:[0-9]*/v1#name"),
     ("{url},localhost:8000", "'localhost:8000' is no URL"),
     ("http://127.0.0.1:9/v1#named", "at http://127.0.0.1:9/v1 gave no answer at all .no reply: APIConnectionError"),
 ])
 def test_no_server_is_a_sentence(urls, words):
     with JudgeServer(None) as server, pytest.raises(InputError, match=words):
+        server.models = None
         ask(v.VisualERM(urls.format(url=server.url), timeout=1))
 
 
