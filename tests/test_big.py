@@ -263,6 +263,7 @@ def test_the_adapter_of_a_4_bit_base_trains_in_float32(nano, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("flags, code, words", [
     ([], 0, "finds no GPU"), (["--shape", "9b"], 2, "--shape is one of nano"), (["--cards", "24GB"], 2, "whole numbers"),
+    (["--group", "1"], 2, "--group at least 2"),
 ])
 def test_the_benchmark_says_what_it_lacks(monkeypatch, capsys, flags, code, words):
     monkeypatch.setattr(sys, "argv", ["bench_gpu.py", *flags])
