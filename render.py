@@ -7,7 +7,7 @@
 Charts are drawn by Matplotlib (Agg), tables by PlutoPrint, SVG by CairoSVG, all with Matplotlib's
 DejaVu fonts only, so that one program gives one picture on every machine. The scene is read from
 the live drawing (the Matplotlib figure, the parsed table, Cairo's pen), never from the code's text,
-so two programs that draw the same have the same scene. `savefig` and `show` do nothing but mark a
+so two programs that draw the same have the same scene. `savefig` to a file and `show` only mark a
 figure as wanted; the figure taken is the last one the program made that has something in it.
 
 The programs come from models that are rewarded for tricks: reading the reference picture from disk
@@ -387,7 +387,7 @@ def _draw_chart(code, size):
     from matplotlib.figure import Figure
 
     made, wanted, cleared = [], set(), []
-    start, clear = Figure.__init__, Figure.clear
+    start, clear, save = Figure.__init__, Figure.clear, Figure.savefig
 
     def started(self, *args, **kwargs):
         start(self, *args, **kwargs)
@@ -405,11 +405,15 @@ def _draw_chart(code, size):
             return result
         return call
 
+    def saved(self, *args, **kwargs):
+        wanted.add(self)
+        if args and hasattr(args[0], "write"):      # a buffer: the program may want to read it
+            save(self, *args, **kwargs)
+
     nothing = lambda *args, **kwargs: None
     hooks = ((Figure, "__init__", started), (Figure, "clear", clear_if_unwanted),
-             (Figure, "savefig", lambda self, *args, **kwargs: wanted.add(self)),
+             (Figure, "savefig", saved),
              (Figure, "show", lambda self, *args, **kwargs: wanted.add(self)),
-             (plt, "savefig", lambda *args, **kwargs: wanted.add(plt.gcf())),
              (plt, "show", lambda *args, **kwargs: wanted.update(made[-1:])),
              (plt, "pause", nothing), (plt, "switch_backend", nothing),
              (matplotlib, "use", nothing), (Axes, "pie", remembering("pie", Axes.pie)),
@@ -595,6 +599,8 @@ def _marks(ax):
         parts = result.wedges if kind == "pie" else itertools.chain(*result.values())
         owner |= {id(a): call for a in parts}
     for group in ax.containers:
+        if ax.name == "3d" and type(group).__name__ == "BarContainer":
+            continue                                # there bars are polygons
         for part in group:
             for artist in part if isinstance(part, (list, tuple)) else [part]:
                 owner[id(artist)] = (type(group).__name__, group)

@@ -179,6 +179,9 @@ TAKEN = {
     "closed": ("plt.title('a')\nplt.savefig('a.png', bbox_inches='tight')\nplt.close('all')", "a"),
     "cleared after saving": ("plt.title('a')\nplt.savefig('a.png')\nplt.clf()", "a"),
     "cleared without saving": ("plt.title('a')\nplt.clf()\nplt.title('b')", "b"),
+    "saved into a buffer": ("import io\nplt.title('a')\nb = io.BytesIO()\nplt.savefig(b)\nb.seek(0)\n"
+                            "plt.imread(b).shape[2]", "a"),
+    "bars in space": ("ax = plt.axes(projection='3d')\nax.bar([1, 2], [3, 4], zs=1, zdir='y')\nax.set_title('a')", "a"),
     "object style": ("fig, ax = plt.subplots()\nax.set_title('a')\nfig.savefig('x/y.png')", "a"),
     "another backend": ("import matplotlib\nmatplotlib.use('TkAgg')\nplt.title('a')", "a"),
     "no pyplot": ("from matplotlib.figure import Figure\nFigure().subplots().set_title('a')", "a"),
