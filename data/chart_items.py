@@ -65,6 +65,9 @@ def items(mark, axes):
     found = [dict(name=name, pos=x, value=v, base=b or 0, color=c, z=z, error=e) for name, x, v, b, c, z, e
              in zip(names, pos, values, fill(bases, n, 0), fill(colors, n), fill(mark.get("z"), n, None),
                     fill(errors, n, None)) if v is not None and x is not None]
+    if of_kind in ("line", "area") and found and (found[0]["pos"], found[0]["value"]) > (found[-1]["pos"],
+                                                                                         found[-1]["value"]):
+        return found[::-1]                          # drawn from right to left it looks the same
     return found if of_kind in ("line", "area", "pie") else sorted(found, key=lambda item: item["pos"])
 
 

@@ -40,7 +40,8 @@ class Marks:
     def compare(self):
         """Pair the series, then look at each pair."""
         ours, theirs = self.t["marks"], self.p["marks"]
-        pairs = assign(ours, theirs, self.distance, gap=0.5)
+        self.points = {id(mark): items(mark, axes) for axes in (self.p, self.t) for mark in axes["marks"]}
+        pairs = assign(ours, theirs, self.distance, gap=0.5, key=repr)
         single = len(ours) == 1
         kinds = {(kind(ours[i]), kind(theirs[j])) for i, j in pairs if None not in (i, j)}
         told = len(kinds) == 1 and all(a != b for a, b in kinds)
@@ -88,7 +89,7 @@ class Marks:
         kinds = kind(a), kind(b)
         if kinds[0] != kinds[1] and not all(of_kind in POINTS for of_kind in kinds):
             return 2.0
-        ours, theirs = items(a, self.t), items(b, self.p)
+        ours, theirs = self.points[id(a)], self.points[id(b)]
         off = [1.0] * abs(len(ours) - len(theirs))
         off += [min(1, self.off(x, y, kinds) / VALUE[2]) for x, y in zip(ours, theirs)]
         colors = color_distance(_color(a), _color(b))
@@ -180,6 +181,7 @@ class Marks:
         named = any(full) and all(any(item["name"] for item in found) for found in (ours, theirs))
         placed = not (named or len(ours) != len(theirs) and regular(ours) and regular(theirs) or "pie" in kinds)
         values, lonely, errors = [], {"missing": [], "extra": []}, 0     # lonely: (i, j) of items without a partner
+        depth = max([1e-9, *(abs(item["z"] or 0) for item in ours)])
         self.order(pairs, ours, theirs, kinds, where)
         for i, j in pairs:
             if i is None or j is None:
@@ -195,8 +197,7 @@ class Marks:
                 self.ledger.agree("axes", 1 / len(pairs))
             off, moved = self.off(a, b, kinds), self.off(a, b, kinds, "pos") if placed else 0
             based = self.off(a, b, kinds, "base") if a["base"] != b["base"] and "pie" not in kinds else 0
-            deep = abs(a["z"] - b["z"]) / max(1e-9, max(abs(item["z"] or 0) for item in ours)) \
-                if None not in (a["z"], b["z"]) else 0
+            deep = abs(a["z"] - b["z"]) / depth if None not in (a["z"], b["z"]) else 0
             errors += self.error_bar(a, b, kinds)
             worst = max(off, moved, based, deep)
             if worst <= VALUE[0]:

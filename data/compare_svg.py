@@ -21,7 +21,7 @@ def examine_svg(true, pred, ledger):
     if abs(ratio[0] / ratio[1] - 1) > 0.02:
         ledger.differ("shapes", 0, "structure_error", 2, "canvas",
                       should_be("width to height", ratio[1], ratio[0]))
-    pairs = assign(ours, theirs, _distance, gap=0.38)
+    pairs = assign(ours, theirs, _distance, gap=0.38, key=repr)
     for i, j in pairs:
         if j is None:
             ledger.differ("shapes", 0, "structure_error", 3, place(ours[i]), "missing")

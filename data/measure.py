@@ -8,7 +8,9 @@ import math
 import re
 from functools import lru_cache
 
+import numpy as np
 from rapidfuzz.distance import Levenshtein
+from scipy.optimize import linear_sum_assignment
 
 from visual_erm import CATEGORIES, Discrepancy
 
@@ -121,59 +123,32 @@ def align(a, b, distance, gap=0.45):
     return pairs[::-1]
 
 
-def assign(a, b, distance, gap=0.5):
+def assign(a, b, distance, gap=0.5, key=None):
     """Pair two collections in any order: like `align`, with the least sum of distances (Hungarian method, O(n^3)).
 
     Pairs come in the order of `a`, elements of `b` without a partner last. Two elements further apart than two gaps
-    are left alone. Of equal distances the pair that keeps its place in the order is taken.
+    are left alone. Of equal distances the pair that keeps its place in the order is taken. Where many meet many, those
+    with the same `key` are paired beforehand: an edit changes few of the thousand lines of a picture.
     """
-    n, m = len(a), len(b)
-    size = n + m
-    cost = [[2 * gap] * size for _ in range(size)]      # rows: a, then m blanks; columns: b, then n blanks
-    for i in range(size):
-        for j in range(size):
-            if i < n and j < m:
-                cost[i][j] = min(distance(a[i], b[j]), 2 * gap + 1) + 1e-6 * abs(i - j)
-            elif i >= n and j >= m:
-                cost[i][j] = 0.0
-            else:
-                cost[i][j] = gap
-    column_of = _hungarian(cost)
-    pairs = [(i, column_of[i] if column_of[i] < m else None) for i in range(n)]
-    taken = {j for _, j in pairs}
-    return pairs + [(None, j) for j in range(m) if j not in taken]
-
-
-def _hungarian(cost):
-    """Column of every row in the cheapest one-to-one assignment of a square matrix (shortest augmenting paths)."""
-    n = len(cost)
-    u, v, row_of, way = [0.0] * (n + 1), [0.0] * (n + 1), [0] * (n + 1), [0] * (n + 1)
-    for i in range(1, n + 1):
-        row_of[0], j0 = i, 0
-        least, used = [math.inf] * (n + 1), [False] * (n + 1)
-        while row_of[j0]:
-            used[j0], i0, delta, j1 = True, row_of[j0], math.inf, 0
-            for j in range(1, n + 1):
-                if not used[j]:
-                    slack = cost[i0 - 1][j - 1] - u[i0] - v[j]
-                    if slack < least[j]:
-                        least[j], way[j] = slack, j0
-                    if least[j] < delta:
-                        delta, j1 = least[j], j
-            for j in range(n + 1):
-                if used[j]:
-                    u[row_of[j]] += delta
-                    v[j] -= delta
-                else:
-                    least[j] -= delta
-            j0 = j1
-        while j0:
-            row_of[j0] = row_of[way[j0]]
-            j0 = way[j0]
-    columns = [0] * n
-    for j in range(1, n + 1):
-        columns[row_of[j] - 1] = j - 1
-    return columns
+    n, m, found = len(a), len(b), {}
+    if key and n * m > 2500:
+        places = {}
+        for j, element in enumerate(b):
+            places.setdefault(key(element), []).append(j)
+        for i, element in enumerate(a):
+            if same := places.get(key(element)):
+                found[i] = same.pop(same.index(i) if i in same else 0)
+    rows, taken = [i for i in range(n) if i not in found], set(found.values())
+    columns = [j for j in range(m) if j not in taken]
+    cost = np.full((len(rows) + len(columns),) * 2, float(gap))          # rows: a, then blanks; columns: b, then blanks
+    cost[len(rows):, len(columns):] = 0.0
+    for row, i in enumerate(rows):
+        for column, j in enumerate(columns):
+            cost[row, column] = min(distance(a[i], b[j]), 2 * gap + 1) + 1e-6 * abs(i - j)
+    _, column_of = linear_sum_assignment(cost)
+    found |= {i: columns[column] for i, column in zip(rows, column_of) if column < len(columns)}
+    taken = set(found.values())
+    return [(i, found.get(i)) for i in range(n)] + [(None, j) for j in range(m) if j not in taken]
 
 
 # -------------------------------------------------------------------------------------------------------- texts

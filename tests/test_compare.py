@@ -23,6 +23,7 @@ PIE = CHART + 'ax.pie([5, 3, 2], labels=["X", "Y", "Z"], colors=["red", "blue", 
 PANELS = ("import matplotlib.pyplot as plt\nfig, (a, b) = plt.subplots(1, 2, figsize=(6, 3))\n"
           'a.bar(["A", "B"], [3, 7])\na.set_title("Left")\n'
           'b.plot([1, 2, 3], [4, 6, 5], marker="o")\nb.set_title("Right")\n')
+MANY = CHART + "for k in range(200): ax.plot([0, 1], [k, k + 30], color='k', alpha=0.1)\nax.set_ylim(0, 250)\n"
 TABLE = ("<table><tr><th>day</th><th>sum</th><th>max</th></tr><tr><td>cat</td><td>12</td><td>34%</td></tr>"
          "<tr><td>dog</td><td>-5</td><td>7.5</td></tr><tr><td>fox</td><td>81</td><td>90</td></tr></table>")
 SPANS = ('<table><tr><th rowspan="2">Region</th><th colspan="2">Sales</th></tr><tr><th>2022</th><th>2023</th></tr>'
@@ -117,6 +118,8 @@ DIFFERENCES = [
      [("data_error", 3, "row 2, column 2", "value 2, should be 4")]),
     ("chart", CHART + 'ax.plot([0, 9], [1, 2])\nax.twinx().plot([0, 9], [5, 5], color="red")', ('"red"', '"green"'),
      [("style_error", 2, "second axis: plot", "color green, should be red")]),
+    ("chart", MANY, ("[k, k + 30]", "[k, k + 30 + 90 * (k == 70)]"),
+     [("data_error", 3, "series 71, point 2", "value 190, should be 100")]),
     # consequences of one cause: a number on its bar, ticks, automatic and shared limits, the cycle of colours
     ("chart", BARS + "ax.bar_label(ax.containers[0])\n", ("7", "9"),
      [("data_error", 2, "bar 'B'", "value 9, should be 7")]),
@@ -210,6 +213,9 @@ EQUAL = [
     ("chart", CHART + 'ax.scatter([1, 2, 5], [3, 4, 1], color="red")',
      CHART + 'ax.scatter([5, 1, 2], [1, 3, 4], c="red")'),
     ("chart", CHART + "ax.plot([0, 1, 2], [0, 2, 4])", CHART + "ax.plot([0, 2], [0, 4])"),
+    ("chart", LINE, LINE.replace("[1, 2, 3, 4], [2, 5, 3, 6]", "[4, 3, 2, 1], [6, 3, 5, 2]")),    # right to left
+    ("chart", LINE + "ax.plot([2, 2], [9, 0])\nax.plot([3, 3], [10, 0])",
+     LINE + "ax.plot([2, 2], [0, 9])\nax.plot([3, 3], [0, 10])"),
     ("chart", TWO, TWO.replace("ax.legend()", 'ax.legend(loc="best")')),
     ("chart", PIE, PIE.replace("[5, 3, 2]", "[50, 30, 20]")),
     ("chart", BARS, BARS + "ax.set_yscale('linear')\nax.grid(False)\nax.set_xlim(-0.54, 2.54)\n"),
