@@ -60,6 +60,7 @@ import tempfile
 import threading
 import time
 import traceback
+import types
 import warnings
 from dataclasses import dataclass
 from unittest import mock
@@ -1102,7 +1103,8 @@ def _draw_svg(code, size):
         tree = cairosvg.parser.Tree(bytestring=code.encode(), url_fetcher=fetch)
         if tree.tag != "svg":
             raise RenderError("syntax", f"the root element is <{tree.tag[:40]}>, not <svg>")
-        width, height, viewbox = node_format(None, tree)
+        page = types.SimpleNamespace(dpi=96, font_size=16, context_width=0, context_height=0)
+        width, height, viewbox = node_format(page, tree)
         if not (width > 0 and height > 0):      # no size given, or a percentage of the page
             width, height = viewbox[2:] if viewbox else (300.0, 150.0)
             tree["width"], tree["height"] = str(width), str(height)

@@ -397,6 +397,7 @@ SIZES = [("chart", WIDE, None, (640, 480)), ("chart", WIDE, 128, (128, 96)),
          ("svg", '<svg width="40" height="20"><circle r="5"/></svg>', None, (40, 20)),
          ("svg", '<svg width="40" height="20"><circle r="5"/></svg>', 100, (100, 50)),
          ("svg", '<svg width="100%"><circle r="5"/></svg>', None, (300, 150)),
+         ("svg", '<svg width="2in" height="25.4mm"><circle r="5"/></svg>', None, (192, 96)),
          ("svg", '<svg width="40" height="20"><circle r="5"/></svg>', (64, 64), (64, 64)),
          ("table", SMALL_TABLE, None, (69, 47)), ("table", SMALL_TABLE, 500, (69, 47)),
          ("table", SMALL_TABLE, (128, 128), (128, 128)), ("table", SMALL_TABLE, 30, (30, 20))]
