@@ -16,8 +16,8 @@ judge  VisualERM.judge on so many pairs at once
 
 Each begins with the preset's own setting and doubles it until the card is full; then the next card goes on from there.
 OUT/bench.csv and OUT/table.md are written after every row, and rows that are there are not measured again. peak_gb is
-what PyTorch's tensors took at most. On a CPU all that is not in 4 bits is in 32 (on a GPU mostly 16), so it takes more
-than a GPU; the seconds say nothing about a GPU.
+what PyTorch's tensors took at most. On a CPU it is the process, with the weights' files as far as they were mapped, and
+all that is not in 4 bits is in 32 (on a GPU mostly 16); the seconds say nothing about a GPU.
 """
 import csv
 import json
@@ -26,14 +26,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch.profiler import ProfilerActivity, profile
 from transformers import HfArgumentParser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -163,24 +160,9 @@ def judge(folder, row, key, _):
     return time.perf_counter() - began, n * length
 
 
-@contextmanager
-def tensors():
-    """Yields a function that tells, after the block, the most that PyTorch's tensors took in it, in GB."""
-    if torch.cuda.is_available():
-        yield lambda: torch.cuda.max_memory_allocated() / 1e9
-        return
-
-    def most():          # not the process, which holds files of weights too, as long as there is room
-        events = sorted((event.start_ns(), event.nbytes()) for event in seen.profiler.kineto_results.events()
-                        if event.name() == "[memory]")
-        return max(accumulate(size for _, size in events), default=0) / 1e9
-
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
-        yield most
-
-
 def measure(key, folder):
     """What the parent reads: the figures of a row as a line of JSON."""
+    from train_sft import peak_memory
     from visual_erm import PRESETS
 
     if torch.cuda.is_available():
@@ -189,13 +171,12 @@ def measure(key, folder):
     row = PRESETS[PRESET[key["shape"]]] | {"gpu": 0, "batch": key["at_once"]}
     with tempfile.TemporaryDirectory() as work:
         try:
-            with tensors() as peak:
-                step = {"sft": sft, "grpo": grpo, "judge": judge}[key["script"]]
-                seconds, tokens = step(folder, row, key, Path(work))
+            step = {"sft": sft, "grpo": grpo, "judge": judge}[key["script"]]
+            seconds, tokens = step(folder, row, key, Path(work))
         except torch.OutOfMemoryError:
             print(json.dumps({"note": "out of memory"}))
             return
-    print(json.dumps({"peak_gb": f"{peak():.1f}", "s_step": f"{seconds:.2f}", "tokens_s": f"{tokens / seconds:.0f}"}))
+    print(json.dumps({"peak_gb": f"{peak_memory():.1f}", "s_step": f"{seconds:.2f}", "tokens_s": f"{tokens / seconds:.0f}"}))
 
 
 # ------------------------------------------------------------------------------------------------------- 2. the table
