@@ -50,10 +50,10 @@ class Marks:
         self.stacking(ours, theirs)
         for i, j in pairs:
             if j is None:
-                self.alone(ours[i], self.t, "missing", "plot" if single else self.series(ours[i], self.t, i))
+                self.alone(ours[i], "missing", "plot" if single else self.series(ours[i], self.t, i))
             elif i is None:
                 many = len(theirs) > 1
-                self.alone(theirs[j], self.p, "extra", self.series(theirs[j], self.p, j) if many else "plot")
+                self.alone(theirs[j], "extra", self.series(theirs[j], self.p, j) if many else "plot")
             else:
                 where = "" if single and len(theirs) == 1 else self.series(ours[i], self.t, i)
                 shifted = len(ours) != len(theirs) and i != j < len(ours)
@@ -77,12 +77,12 @@ class Marks:
             self.changed |= set("xy")
             self.differ("data", 0, "structure_error", 3, "plot", f"bars {words[1]}, should be {words[0]}", 2)
 
-    def alone(self, mark, axes, what, where):
+    def alone(self, mark, what, where):
         """A series without a partner."""
         (self.lost if what == "missing" else self.gained).append(normal(mark.get("label")))
         self.changed |= set("xy")
         self.differ("data", 0, "data_error", 3, where, NAMES.get(mark["type"], "") + what,
-                    max(1, len(items(mark, axes))))
+                    max(1, len(self.points[id(mark)])))
 
     def distance(self, a, b):
         """0 for the same series, 1 for two that have nothing in common (over 1: they cannot be compared)."""
@@ -111,7 +111,7 @@ class Marks:
     def mark(self, a, b, where, told):
         """One series of both pictures. `where` is "" if it is the only one; `told`: its type is told already."""
         kinds = kind(a), kind(b)
-        ours, theirs = items(a, self.t), items(b, self.p)
+        ours, theirs = self.points[id(a)], self.points[id(b)]
         if kinds[0] != kinds[1]:
             self.retyped = True
             self.ledger.cost("data", 0, max(1, len(ours)))

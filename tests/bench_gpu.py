@@ -10,8 +10,8 @@ take). Three scripts are measured, with pictures of `--side` px and answers of `
 
 sft    a step of train_sft.py: as many pairs at once as the row says (two pictures and a verdict each)
 grpo   a step of train_rl.py: `--prompts` pictures x `--group` programs, the judge an adapter of the same base and
-       asked about every program for a verdict of half the length; so many programs are sampled at once, and updated
-       at once by a whole group less
+       asked about every program for a verdict of half the length; so many programs are sampled at once, and that
+       number divided by `--group` are updated at once
 judge  VisualERM.judge on so many pairs at once
 
 Each begins with the preset's own setting and doubles it until the card is full; then the next card goes on from there.
