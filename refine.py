@@ -30,8 +30,9 @@ from transformers import HfArgumentParser
 from data.build import references
 from data.compare import compare, fidelity
 from render import Rendering, SandboxMissing, extract_code
-from visual_erm import (CATEGORIES, NOTHING_SAID, SCALE, Chat, InputError, Verdict, VisualERM, code_messages,
-                        draw_alike, fit, html_report, judge_messages, load_image, preset_for, read_pairs,
+from data.verdict import CATEGORIES, InputError, Verdict
+from visual_erm import (NOTHING_SAID, SCALE, Chat, VisualERM, code_messages, draw_alike, fit,
+                        html_report, judge_messages, load_image, preset_for, read_pairs,
                         revise_messages, same_settings, size_of, verm_rewards)
 
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}

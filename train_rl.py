@@ -43,9 +43,11 @@ from transformers import HfArgumentParser
 from data.build import SIZES, draw_images, hold_out, references
 from data.compare import fidelity
 from render import Rendering, SandboxMissing, extract_code
-from visual_erm import (CATEGORIES, NO_REPLY, PRESETS, SCALE, Chat, InputError, Verdict, VisualERM, VisionEncoder,
-                        add_adapter, choose_preset, code_messages, draw_alike, fit, generate, html_report, read_pairs,
-                        same_settings, ssim, teds, text_similarity, trainable, verm_rewards)
+from data.verdict import CATEGORIES, InputError, Verdict
+from visual_erm import (NO_REPLY, PRESETS, SCALE, Chat, VisualERM, VisionEncoder, add_adapter,
+                        choose_preset, code_messages, draw_alike, fit, generate, html_report,
+                        read_pairs, same_settings, ssim, teds, text_similarity, trainable,
+                        verm_rewards)
 
 
 @dataclass

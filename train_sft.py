@@ -42,8 +42,9 @@ from data import bench
 from data.batches import judging, own, reading, training_batch
 from data.build import hold_out
 from data.muon import MuonAdamW
-from visual_erm import (InputError, VisualERM, add_adapter, choose_preset, has_bfloat16, load_model, read_pairs,
-                        same_settings, trainable)
+from data.verdict import InputError
+from visual_erm import (VisualERM, add_adapter, choose_preset, has_bfloat16, load_model,
+                        read_pairs, same_settings, trainable)
 
 
 COLUMNS = ("step", "loss", "lr", "samples_per_s", "peak_gb", "f1h", "f1s", "sc")

@@ -10,7 +10,8 @@ from PIL import Image
 from transformers import BatchFeature
 
 from data.hands import Hand, habits
-from visual_erm import Discrepancy, Verdict, code_messages, judge_messages, revise_messages
+from data.verdict import Discrepancy, Verdict
+from visual_erm import code_messages, judge_messages, revise_messages
 
 STOP = "<|im_end|>"
 SLOPPY = 0.3                                   # share of found programs that draw something else

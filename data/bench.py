@@ -56,7 +56,7 @@ from tqdm import tqdm
 
 import visual_erm
 from data.match import LLMMatcher, match
-from visual_erm import CATEGORIES, Discrepancy, InputError, Verdict
+from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
 # ---------------------------------------------------------------------------- 1. Pairs and answers
 

@@ -33,7 +33,8 @@ from data import compare, edit, hub, worlds
 from data.batches import own
 from data.hands import Hand
 from render import TASKS, Rendering, SandboxMissing, extract_code, render_many
-from visual_erm import (Chat, InputError, code_messages, draw_alike, fit, load_image, preset_for, read_pairs,
+from data.verdict import InputError
+from visual_erm import (Chat, code_messages, draw_alike, fit, load_image, preset_for, read_pairs,
                         same_settings, size_of)
 
 SIZES = {1: (128, 128), 2: 512, 3: 768}                        # `size` of render.py for each level of difficulty

@@ -27,7 +27,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from render import extract_code
-from visual_erm import InputError
+from data.verdict import InputError
 
 
 class Row(NamedTuple):

@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import ImageColor
 
 from data.measure import assign
-from visual_erm import Discrepancy, InputError
+from data.verdict import Discrepancy, InputError
 
 # ---------------------------------------------------------------------------- 1. Where: places
 

@@ -12,7 +12,7 @@ import numpy as np
 from rapidfuzz.distance import Levenshtein
 from scipy.optimize import linear_sum_assignment
 
-from visual_erm import CATEGORIES, Discrepancy
+from data.verdict import CATEGORIES, Discrepancy
 
 # --------------------------------------------------------------------------------------------------- thresholds
 # Three numbers each: up to the first a difference is not counted as visible, up to the second it is minor

@@ -39,7 +39,8 @@ from data import bench
 from data.build import CHUNK, ERRORS, annotation, label
 from data.match import COLOURS, QUOTED, same_place
 from render import Rendering, SandboxMissing, extract_code
-from visual_erm import (LANGUAGE, LOOK_FOR, NO_REPLY, InputError, Server, Verdict, draw_alike, judge_messages,
+from data.verdict import InputError, Verdict
+from visual_erm import (LANGUAGE, LOOK_FOR, NO_REPLY, Server, draw_alike, judge_messages,
                         judge_prompt, load_image, read_pairs)
 
 RETRIES = 6                                    # of a question that got 429, 5xx or silence: half a minute of patience

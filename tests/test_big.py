@@ -12,7 +12,8 @@ import random_checkpoint
 import train_rl
 import train_sft
 from data.build import draw_images
-from visual_erm import PRESETS, Chat, InputError, VisualERM, add_adapter, judge_messages, load_model
+from data.verdict import InputError
+from visual_erm import PRESETS, Chat, VisualERM, add_adapter, judge_messages, load_model
 
 ROW = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "verdict_tokens": 12}
 

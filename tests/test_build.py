@@ -1,5 +1,4 @@
 """data.build: same seed, same bytes; a killed build goes on; rows have VC-RewardBench's fields; sentences for mistakes."""
-import doctest
 import json
 import os
 import signal
@@ -14,7 +13,8 @@ import mix_ablation
 from conftest import ROOT, script
 from data import build
 from data.build import Settings, family, hold_out
-from visual_erm import CATEGORIES, InputError, read_pairs
+from data.verdict import CATEGORIES, InputError
+from visual_erm import read_pairs
 
 FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code", "source"}
 
@@ -66,10 +66,6 @@ def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
     assert all(f.pairs == [(0, 1 if f.asked else 0)] for f in made)             # `equal` leaves a policy's pairs alone
     assert [f.programs for f in made if not f.asked] == [family(Settings(equal=1.0), "table", f.number).programs
                                                          for f in made if not f.asked]
-
-
-def test_the_ablations_table():
-    assert doctest.testmod(mix_ablation) == doctest.TestResults(failed=0, attempted=4)
 
 
 @pytest.mark.parametrize("by, sets, steps", [

@@ -10,7 +10,7 @@ from PIL import Image
 
 from data import bench, hub
 from data.hub import SETS, fetch, list_records, read_rows, unpack
-from visual_erm import CATEGORIES, InputError
+from data.verdict import CATEGORIES, InputError
 
 CHART = "import matplotlib.pyplot as plt\nplt.bar(['A', 'B'], [3, 7])\nplt.show()"
 SVG = '<svg viewBox="0 0 9 9"><circle r="3"/></svg>'

@@ -15,7 +15,8 @@ import train_rl
 import visual_erm as v
 from conftest import ROOT
 from judge_server import JudgeServer, pictures
-from visual_erm import NO_REPLY, Discrepancy, InputError, Verdict
+from data.verdict import Discrepancy, InputError, Verdict
+from visual_erm import NO_REPLY
 
 CLEAN = '{"errors":[]}'
 JUDGE = str(ROOT / "data/tiny/judge")

@@ -14,7 +14,8 @@ import train_sft
 from conftest import script, start
 from data.batches import STOP, judging, reading, revising, training_batch, verdict_of
 from data.muon import MuonAdamW
-from visual_erm import InputError, Verdict, code_messages, judge_messages, load_model, read_pairs
+from data.verdict import InputError, Verdict
+from visual_erm import code_messages, judge_messages, load_model, read_pairs
 
 SMALL = ["--steps", 6, "--batch", 4, "--micro", 2, "--save_every", 3, "--log_every", 1, "--eval_pairs", 4]
 

@@ -15,7 +15,8 @@ from data.batches import judging, verdict_of
 from judge_server import JudgeServer, pictures, question
 from render import render_many
 from test_build import FIELDS
-from visual_erm import Discrepancy, Verdict, read_pairs
+from data.verdict import Discrepancy, Verdict
+from visual_erm import read_pairs
 
 EXAMPLES = ROOT / "data/examples"
 ROWS = read_pairs(EXAMPLES)

@@ -8,7 +8,8 @@ import torch
 from conftest import ROOT
 from data.tiny.__main__ import Settings, choose, drawn, exact, schedule, write_log
 from render import Rendering
-from visual_erm import (CATEGORIES, NOTHING_SAID, Verdict, code_prompt, judge_prompt, load_model, load_processor,
+from data.verdict import CATEGORIES, Verdict
+from visual_erm import (NOTHING_SAID, code_prompt, judge_prompt, load_model, load_processor,
                         read_pairs)
 
 

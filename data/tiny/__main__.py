@@ -40,8 +40,9 @@ from data.compare import fidelity
 from data.hands import Hand
 from data.muon import MuonAdamW
 from render import Rendering, SandboxMissing, extract_code, render_many
-from visual_erm import (CATEGORIES, NOTHING_SAID, InputError, Qwen3VLProcessor, Verdict, choose_device, code_prompt,
-                        generate, has_bfloat16, judge_prompt, load_model, read_pairs, revise_prompt)
+from data.verdict import CATEGORIES, InputError, Verdict
+from visual_erm import (NOTHING_SAID, Qwen3VLProcessor, choose_device, code_prompt, generate,
+                        has_bfloat16, judge_prompt, load_model, read_pairs, revise_prompt)
 
 HELD = 600                                     # pairs (of some 100 programs) that are only read, to count exact copies
 IMAGE, PATCH, WIDTH, HEAD = 128, 16, 128, 32
