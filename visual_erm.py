@@ -45,7 +45,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.processing_utils import ProcessorMixin
 
 from data.verdict import CATEGORIES, InputError, Verdict, in_one_line
-from render import Rendering, extract_code, markdown_to_html, render_many
+from data.renderers.table import markdown_to_html
+from render import Rendering, extract_code, render_many
 
 HERE = Path(__file__).resolve().parent
 

@@ -33,7 +33,7 @@ import time
 import psutil
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import render as rendering  # noqa: E402
+from data.renderers import pool  # noqa: E402
 from render import render_many  # noqa: E402
 
 SIZE = (128, 128)
@@ -169,14 +169,14 @@ def left_behind(count):
     me = psutil.Process()
     for _ in range(20):     # until each worker has its process for tables and SVG
         render_many(SLOW * 2 + MIXED * 2, size=SIZE, timeout=1)
-        if len(me.children(recursive=True)) == 2 * len(rendering._the_pool().workers):
+        if len(me.children(recursive=True)) == 2 * len(pool.the_pool().workers):
             break
 
     def holdings():
         processes = me.children(recursive=True)
         descriptors = me.num_fds() + sum(p.num_fds() for p in processes)
         files = sum(len(files) + len(folders) for _, folders, files in
-                    os.walk(rendering._the_pool().folder))
+                    os.walk(pool.the_pool().folder))
         return len(processes), descriptors, files
 
     before = holdings()
@@ -212,8 +212,8 @@ def main():
     count = 2000 // scale
     for name, left in zip(("processes", "descriptors", "files"), left_behind(count)):
         report(f"{name} left behind by {count} mixed renders", str(left), 0, left == 0)
-    folder = rendering._the_pool().folder
-    rendering.close()
+    folder = pool.the_pool().folder
+    pool.close()
     gone = not os.path.exists(folder) and not psutil.Process().children(recursive=True)
     report("processes and files after close()", "none" if gone else "some", 0, gone)
     sys.exit(failed)

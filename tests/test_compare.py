@@ -7,7 +7,7 @@ import pytest
 
 from data.compare import compare, fidelity
 from data.measure import align, as_number, assign, color_name, color_words, number, should_be
-from render import draw
+from data.renderers import draw
 
 CHART = ("import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3))\n"
          "fig.subplots_adjust(left=0.2, bottom=0.2)\n")

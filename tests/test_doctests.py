@@ -15,7 +15,7 @@ def modules():
             yield ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", list(modules()))
 def test_worked_numbers(name):
     failed, attempted = doctest.testmod(importlib.import_module(name))
     assert attempted and not failed

@@ -11,12 +11,15 @@ import psutil
 import pytest
 
 import render as rendering
-from render import RenderError, SandboxMissing, draw, extract_code, render, render_many
+from conftest import ROOT
+from data.renderers import draw, pool, sandbox
+from data.renderers.scene import SCENES as SHAPES
+from data.renderers.scene import is_sound
+from render import RenderError, SandboxMissing, extract_code, render, render_many
 
-HERE = os.path.dirname(os.path.abspath(rendering.__file__))
 PLOT = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3))\n"
 LINE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\n"
-confined = pytest.mark.skipif(rendering.missing_layer() is not None,
+confined = pytest.mark.skipif(sandbox.missing_layer() is not None,
                               reason="this system lacks a layer of the sandbox")
 
 # ---- Programs that must not work, or must not do harm: (task, code, kind or "ok", in the message)
@@ -376,7 +379,7 @@ def look_up(scene, path):
 def test_scene(name):
     task, code, expected = SCENES[name]
     image, scene = draw(task, code, 200)
-    assert rendering._sound(json.loads(json.dumps(scene, allow_nan=False)), rendering.SCENES[task])
+    assert is_sound(json.loads(json.dumps(scene, allow_nan=False)), SHAPES[task])
     assert scene["task"] == task and scene["size"] == list(image.size) and image.mode == "RGB"
     for path, value in expected.items():
         found = look_up(scene, path)
@@ -425,7 +428,7 @@ def test_black_text_has_no_coloured_fringes(task, code):
 def test_worker_and_this_process_draw_the_same():
     jobs = [(task, code) for task, code, _ in SCENES.values()]
     for (task, code), result in zip(jobs, render_many(jobs, size=(128, 128), timeout=60)):
-        if not (isinstance(result, RenderError) and rendering.missing_layer()):
+        if not (isinstance(result, RenderError) and sandbox.missing_layer()):
             image, scene = draw(task, code, (128, 128))
             assert result.scene == scene and result.image.tobytes() == image.tobytes(), code
 
@@ -453,23 +456,23 @@ def test_order_is_kept():
 
 @confined
 def test_lost_workers_are_replaced(monkeypatch):
-    rendering.close()
-    pool = rendering._the_pool()
-    with pool.borrow(2), pool.borrow(2):        # two workers
+    pool.close()
+    ours = pool.the_pool()
+    with ours.borrow(2), ours.borrow(2):        # two workers
         pass
-    for worker in list(pool.workers):
+    for worker in list(ours.workers):
         os.kill(worker.process.pid, signal.SIGKILL)
         monkeypatch.setattr(worker.process, "poll", lambda: None)       # not yet seen as dead
-    assert len(pool.workers) == 2
+    assert len(ours.workers) == 2
     assert render("chart", LINE, size=64, timeout=60).image.size == (64, 48)
-    monkeypatch.setattr(rendering, "GRACE", 0.5)
-    for worker in list(pool.workers):
+    monkeypatch.setattr(pool, "GRACE", 0.5)
+    for worker in list(ours.workers):
         os.kill(worker.process.pid, signal.SIGSTOP)
     with pytest.raises(RenderError) as caught:
         render("chart", LINE, timeout=0.5)
     assert caught.value.kind == "timeout"
-    monkeypatch.setattr(rendering, "GRACE", 60)
-    rendering.close()
+    monkeypatch.setattr(pool, "GRACE", 60)
+    pool.close()
     assert render("chart", LINE, size=64, timeout=60).image.size == (64, 48)
 
 
@@ -481,31 +484,32 @@ def test_nothing_is_left_behind():
     me = psutil.Process()
     for _ in range(20):     # until each worker has its process for tables and SVG
         render_many(jobs, size=64, timeout=30)
-        if len(me.children(recursive=True)) == 2 * len(rendering._the_pool().workers):
+        if len(me.children(recursive=True)) == 2 * len(pool.the_pool().workers):
             break
 
     def holdings():
         children = me.children(recursive=True)
-        files = [f for _, folders, files in os.walk(rendering._the_pool().folder)
+        files = [f for _, folders, files in os.walk(pool.the_pool().folder)
                  for f in folders + files]
         return len(children), me.num_fds() + sum(c.num_fds() for c in children), len(files)
 
     before = holdings()
     render_many(jobs, size=64, timeout=30)
     assert all(b <= a for a, b in zip(before, holdings()))
-    folder = rendering._the_pool().folder
-    rendering.close()
+    folder = pool.the_pool().folder
+    pool.close()
     assert not os.path.exists(folder) and not me.children(recursive=True)
 
 
 @confined
 def test_workers_die_with_their_parent():
-    program = ("import sys, threading, time; sys.path.insert(0, {!r}); import render as r\n"
+    program = ("import sys; sys.path.insert(0, {!r})\n"
+               "from data.renderers.pool import the_pool\nimport render as r\n"
                "r.render('svg', {!r})\n"
-               "print(r._the_pool().folder, *(w.process.pid for w in r._the_pool().workers), "
+               "print(the_pool().folder, *(w.process.pid for w in the_pool().workers), "
                "flush=True)\nr.render('chart', 'while True: pass', timeout=60)")
     with subprocess.Popen([sys.executable, "-c", program.format(
-            HERE, '<svg viewBox="0 0 9 9"><circle r="4"/></svg>')],
+            str(ROOT), '<svg viewBox="0 0 9 9"><circle r="4"/></svg>')],
             stdout=subprocess.PIPE, text=True) as parent:
         folder, pid = parent.stdout.readline().split()
         worker = psutil.Process(int(pid))
@@ -520,12 +524,12 @@ def test_workers_die_with_their_parent():
 
 
 def test_without_a_sandbox_charts_are_refused(monkeypatch):
-    monkeypatch.delenv(rendering.UNSAFE, raising=False)
+    monkeypatch.delenv(sandbox.UNSAFE, raising=False)
     monkeypatch.setattr(rendering, "missing_layer", lambda: "Landlock, which Linux has since 5.13")
     with pytest.raises(SandboxMissing, match=r"lacks Landlock.*VISUAL_ERM_UNSAFE=1 \(--unsafe"):
         render("chart", LINE)
     render("table", SMALL_TABLE, timeout=60)    # these hold no program
-    monkeypatch.setenv(rendering.UNSAFE, "1")
+    monkeypatch.setenv(sandbox.UNSAFE, "1")
     render("chart", LINE, timeout=60)
 
 
@@ -581,7 +585,7 @@ def test_command_line(name, tmp_path):
     file, content, more, code, words = COMMANDS[name]
     if file:
         (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
-    done = subprocess.run([sys.executable, os.path.join(HERE, "render.py"), file or "missing.py",
+    done = subprocess.run([sys.executable, os.path.join(ROOT, "render.py"), file or "missing.py",
                            "--timeout", "60", "--out", "x.png", *more], cwd=tmp_path, text=True,
                           capture_output=True)
     assert done.returncode == code and words in done.stderr, done.stderr

@@ -1,0 +1,194 @@
+"""Pool: the parent's side of the workers."""
+import atexit
+import contextlib
+import json
+import math
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from PIL import Image
+
+from data.renderers.sandbox import MEMORY
+from data.renderers.scene import (KINDS, MAX_PIXELS, MAX_SIDE, SCENES, RenderError, Rendering,
+                                  is_sound)
+from data.renderers.worker import receive
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+START = """import socket, sys
+sys.path.insert(0, sys.argv[1])
+from data.renderers.worker import serve
+del sys.path[0]
+serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
+GRACE = 30.0                # seconds an answer may be late beyond the job's own deadline
+LARGEST_SCENE = 4 << 20     # bytes
+
+
+class _Worker:
+    """One worker process, seen from the parent."""
+
+    def __init__(self, pool_folder):
+        self.folder = folder = tempfile.mkdtemp(dir=pool_folder)
+        self.channel, theirs = socket.socketpair()
+        kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME")
+        environment = {k: os.environ[k] for k in kept if k in os.environ} | {
+            "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        with tempfile.TemporaryFile("w+", dir=folder) as log, theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-BPc", START, str(ROOT), str(theirs.fileno()), folder], pass_fds=[theirs.fileno()], env=environment,
+                cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True)             # Ctrl-C is for the parent
+            theirs.close()
+            self.channel.settimeout(120)            # the first import on a machine can be slow
+            try:
+                receive(self.channel, 1)
+            except OSError:
+                self.stop()
+                log.seek(0)
+                last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
+                raise RuntimeError(f"a drawing process could not start: {last}") from None
+
+    def draw(self, task, code, size, timeout):
+        """Rendering or RenderError of one job; OSError if the worker itself is lost."""
+        ours, theirs = socket.socketpair()
+        self.channel.settimeout(timeout + GRACE)
+        ours.settimeout(timeout + GRACE)
+        with ours, theirs:
+            socket.send_fds(self.channel, [struct.pack("=?f", task == "chart", timeout)],
+                            [theirs.fileno()])
+            theirs.close()
+            answer, job = None, json.dumps([task, code, size]).encode()
+            try:
+                ours.sendall(struct.pack("=I", len(job)) + job)
+                answer = _read_answer(ours, task, size)
+            except TimeoutError:
+                raise
+            except Exception:       # cut off or forged: whatever it is, it is no answer
+                pass
+        status = receive(self.channel, 16).decode().strip()
+        return answer or _how_it_ended(status, timeout)
+
+    def stop(self):
+        self.channel.close()
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _read_answer(link, task, size):
+    """Decode an answer, which the program may have forged: any exception means unsound."""
+    def number(digits):
+        if len(digits) > 25 or not math.isfinite(float(digits)):
+            raise ValueError("not a number that a scene holds")
+        return float(digits) if set(digits) & set(".eEn") else int(digits)
+
+    length, width, height = struct.unpack("=III", receive(link, 12))
+    most = size if isinstance(size, (tuple, list)) else (size or MAX_SIDE,) * 2
+    if length > LARGEST_SCENE or width * height > MAX_PIXELS or width > most[0] or height > most[1]:
+        raise ValueError("larger than any answer")
+    answer = json.loads(receive(link, length), parse_int=number, parse_float=number,
+                        parse_constant=number)
+    if not width:
+        kind, message = answer
+        return RenderError(kind if kind in KINDS else "runtime",
+                           " ".join(str(message).split())[:300])
+    if not is_sound(answer, SCENES[task]) or answer["task"] != task or \
+            answer["size"] != [width, height]:
+        raise ValueError("not a scene")
+    pixels = receive(link, 3 * width * height)
+    return Rendering(Image.frombytes("RGB", (width, height), pixels), answer)
+
+
+def _how_it_ended(status, timeout):
+    if status in ("timeout", f"exit {-signal.SIGXCPU}"):
+        return RenderError("timeout", f"not finished after {timeout:g} seconds")
+    if status in (f"exit {-signal.SIGKILL}", f"exit {-signal.SIGABRT}"):
+        return RenderError("memory", f"it needs more than {MEMORY >> 30} GiB of memory")
+    return RenderError("runtime", "its process ended without giving a picture"
+                       + (f" ({status})" if status != "ok" else ""))
+
+
+class Pool:
+    """The workers of this process, started when first needed and replaced when lost."""
+
+    def __init__(self):
+        self.folder = tempfile.mkdtemp(prefix="visual_erm_")
+        self.workers, self.idle, self.count = set(), [], 0
+        self.changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def borrow(self, limit, fresh=False):
+        """A worker of at most `limit`, a new one if `fresh`; who leaves with an exception lost it."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.idle or self.count < limit)
+            worker = self.idle.pop() if self.idle else None
+            self.count += worker is None
+        try:
+            if worker and (fresh or worker.process.poll() is not None):     # killed while idle
+                worker.stop()
+                self.workers.discard(worker)
+                worker = None
+            worker = worker or _Worker(self.folder)
+            self.workers.add(worker)
+            yield worker
+            self.idle.append(worker)
+        except BaseException:
+            with self.changed:
+                self.count -= 1
+            if worker:
+                worker.stop()
+                self.workers.discard(worker)
+            raise
+        finally:
+            with self.changed:
+                self.changed.notify()
+
+    def draw(self, task, code, size, timeout, limit):
+        for fresh in (False, True):     # once more if killed from outside: others may be, too
+            try:
+                with self.borrow(limit, fresh) as worker:
+                    return worker.draw(task, code, size, timeout)
+            except TimeoutError:
+                return RenderError("timeout", f"no answer after {timeout + GRACE:g} seconds")
+            except ConnectionError:
+                answer = RenderError("runtime", "the drawing process was killed")
+        return answer
+
+
+_pool, _pool_lock = None, threading.Lock()
+
+
+def the_pool():
+    global _pool
+    with _pool_lock:
+        _pool = _pool or Pool()
+        return _pool
+
+
+def close():
+    """Stop all workers, remove their folder. Runs at exit; rendering again starts new ones."""
+    global _pool
+    pool, _pool = _pool, None
+    for worker in pool.workers if pool else ():
+        worker.stop()
+    if pool:
+        shutil.rmtree(pool.folder, ignore_errors=True)
+
+
+def _forget_pool():
+    """A fork of this process owns no workers: close its copies, so that the parent's end counts."""
+    global _pool, _pool_lock
+    for worker in _pool.workers if _pool else ():
+        worker.channel.close()
+    _pool, _pool_lock = None, threading.Lock()
+
+
+atexit.register(close)
+os.register_at_fork(after_in_child=_forget_pool)

@@ -1,0 +1,183 @@
+"""Worker: a clean process that holds the libraries and forks the processes that draw.
+
+The pool starts it with this module. Landlock shuts the project's folder, so everything that a
+drawing needs is imported by the warm-up drawings, before the doors close.
+"""
+import contextlib
+import gc
+import json
+import math
+import os
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+from data.renderers import draw
+from data.renderers.chart import reset_matplotlib
+from data.renderers.sandbox import FILE_BYTES, MEMORY, confine, kernel, landlock, missing_layer, seccomp
+from data.renderers.scene import RenderError
+
+WARM_UP = {     # one drawing a task with text, so that fonts and lazy imports are there to inherit
+    "chart": "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\n"
+             "ax.plot([1, 2], label='a')\nax.bar(['A'], [1])\nax.scatter([1], [1])\n"
+             "ax.set_title('$x$')\nax.legend()",
+    "svg": '<svg viewBox="0 0 9 9"><text y="8" font-weight="bold">Aa</text></svg>',
+    "table": "<table><tr><th>Aa</th><td>1</td></tr></table>"}
+
+
+def serve(channel, folder):
+    """Serve jobs until the parent is gone. Each message is a descriptor on which the job comes.
+
+    The worker never reads a job or an answer itself: both pass between the parent and the child
+    that draws, so a chart program finds nothing in its memory of what was drawn before it.
+    A chart gets a fresh child; tables and SVG share one until it is late, dies or is old. That
+    one imports their libraries itself: the less this process holds, the cheaper is each fork.
+    """
+    gc.disable()                                # garbage would leave holes in pages shared later
+    tempfile.tempdir = folder
+    scratch = tempfile.mkdtemp(prefix="scratch_")
+    draw("chart", WARM_UP["chart"], 64)
+    reset_matplotlib()
+    locks = None if missing_layer() else (landlock(scratch), landlock(None), seccomp())
+    gc.freeze()                                 # the children need not touch these objects
+    channel.sendall(b"r")                       # ready
+    shared, served, parent_is_there = None, 0, True
+    while parent_is_there:
+        message, job, _, _ = socket.recv_fds(channel, 16, 1)
+        if not job:
+            break
+        is_chart, timeout = struct.unpack("=?f", message)
+        child = not is_chart and shared or _fork(scratch if is_chart else None, timeout, locks)
+        with contextlib.suppress(OSError):
+            if not is_chart and not shared:
+                child[1].recv(1)                # it has imported its libraries
+            socket.send_fds(child[1], [b"j"], job)
+        os.close(job[0])
+        ready = select.select([child[1], channel], [], [], timeout)[0]
+        served += 1
+        status, shared_lives = "ok", False
+        with contextlib.suppress(OSError):
+            shared_lives = not is_chart and child[1] in ready and child[1].recv(1) == b"d" \
+                and served % 1000 > 0
+        if not shared_lives:
+            status = _end(child, child[1] not in ready)
+        if not is_chart:
+            shared = child if shared_lives else None
+        elif os.listdir(scratch):               # find copes with folders nested 100,000 deep
+            subprocess.run(["find", scratch, "-mindepth", "1", "-delete"], check=False)
+        parent_is_there = channel not in ready
+        with contextlib.suppress(OSError):
+            channel.sendall(status.encode().ljust(16))
+    if shared:
+        _end(shared, True)
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):          # the last worker of a dead parent
+        os.rmdir(os.path.dirname(folder))
+
+
+def _end(child, late):
+    """Kill the child with all its threads and processes, reap it, say how it ended."""
+    pid, link = child
+    done = status = 0
+    for _ in range(0 if late else 100):         # it closed its link: it is about to exit
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.0005)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)          # with all its threads and processes
+    if not done:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)        # it may not have founded its group yet
+        os.waitpid(pid, 0)
+    link.close()
+    code = os.waitstatus_to_exitcode(status)
+    return "timeout" if late else f"exit {code}" if code else "ok"
+
+
+def _fork(scratch, timeout, locks):
+    """Start a drawing process; returns (pid, our end of its link)."""
+    ours, theirs = socket.socketpair()
+    worker, pid = os.getpid(), os.fork()
+    if pid:
+        theirs.close()
+        return pid, ours
+    try:
+        os.setsid()
+        _child(theirs, scratch, timeout, locks, worker)
+        os._exit(0)
+    finally:
+        os._exit(70)
+
+
+def _child(link, scratch, timeout, locks, worker):
+    """Lock the doors, then draw: one chart (scratch given), or tables and SVG until killed."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    ruleset = os.dup(locks[0 if scratch else 1]) if locks else 2
+    keep = [2, *sorted({link.fileno(), ruleset} - {2})]
+    for low, high in zip(keep, [*keep[1:], 4096]):
+        os.closerange(low + 1, high)
+    for task in () if scratch else ("table", "svg"):
+        draw(task, WARM_UP[task], 64)
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(20_000, 20, 20)
+    os.environ.clear()
+    os.chdir(scratch or "/")
+    limits = {resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 256,
+              resource.RLIMIT_FSIZE: FILE_BYTES if scratch else 0}
+    if scratch:
+        limits[resource.RLIMIT_CPU] = math.ceil(timeout) + 1
+    for which, most in limits.items():
+        with contextlib.suppress(ValueError, OSError):      # macOS cannot limit memory
+            resource.setrlimit(which, (most, most))
+    if locks:
+        kernel("prctl", 1, signal.SIGKILL, 0, 0, 0)        # PR_SET_PDEATHSIG: die with the worker
+        if os.getppid() != worker:
+            return
+        confine(ruleset, locks[2])
+    while True:
+        if not scratch:
+            link.sendall(b"d")                              # ready, or done with the last
+        _, job, _, _ = socket.recv_fds(link, 1, 1)
+        if not job:
+            return
+        with socket.socket(fileno=job[0]) as answer_to:
+            answer_to.sendall(_answer(answer_to))
+        if scratch:
+            return
+
+
+def _answer(link):
+    """Read one job, draw it, pack the answer: lengths, scene (or error) as JSON, pixels."""
+    task, code, size = json.loads(receive(link, *struct.unpack("=I", receive(link, 4))))
+    width = height = 0
+    pixels = b""
+    try:
+        image, answer = draw(task, code, tuple(size) if isinstance(size, list) else size)
+        (width, height), pixels = image.size, image.tobytes()
+    except RenderError as error:
+        answer = [error.kind, error.message]
+    except MemoryError:
+        answer = ["memory", f"it needs more than {MEMORY >> 30} GiB of memory"]
+    text = json.dumps(answer, allow_nan=False).encode()
+    return struct.pack("=III", len(text), width, height) + text + pixels
+
+
+def receive(link, count):
+    """Exactly `count` bytes; ConnectionError if the other side ends before."""
+    data, got = bytearray(count), 0
+    while got < count:
+        more = link.recv_into(memoryview(data)[got:])
+        if not more:
+            raise ConnectionError("the other side closed the connection")
+        got += more
+    return bytes(data)
