@@ -59,7 +59,7 @@ class Settings:
     model: str = field(default=None, metadata={"help": "folder or hub name of the base; default: the preset's"})
     judge: str = field(default=None, metadata={"help": "adapter of the base, other model, URL; default: preset's"})
     encoder: str = field(default=PRESETS["tiny"]["model"], metadata={"help": "vision encoder of the reward `vision`"})
-    level: int = field(default=1, metadata={"help": "difficulty of the pictures drawn by data/worlds.py"})
+    level: int = field(default=1, metadata={"help": "difficulty of the pictures drawn by data/worlds"})
     data: str = field(default="", metadata={"help": "folders of data.build whose references to take in their place"})
     images: int = field(default=512, metadata={"help": "pictures to learn from, for each task"})
     out: str = field(default="runs/rl", metadata={"help": "run folder"})

@@ -14,7 +14,7 @@ run goes on with `--resume`, to the same losses. Departures from the paper:
 1. LoRA instead of full fine-tuning by default, so that judge, policy and reference can share one base; `--full` is
    the paper's way and writes a complete model. The presets 2b and 8b put the base into 4 bits (QLoRA) and leave the
    vision tower as it is; `--adapt all-linear` trains that as well.
-2. Labels come from measured scenes and not from a stronger model (see data/compare.py).
+2. Labels come from measured scenes and not from a stronger model (see data/compare).
 3. A share of the samples still is image-to-code (`--read`), so that a small model does not forget how to look.
 4. With `--differences` the loss also asks, at each image token of the second picture, whether its patch differs from
    the first picture's. A model that never learned to compare two pictures learns that in minutes from 64 answers a
@@ -39,9 +39,9 @@ from transformers import HfArgumentParser, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from data import bench
-from data.batches import judging, own, reading, training_batch
+from data.samples import judging, own, reading, training_batch
 from data.build import hold_out
-from data.muon import MuonAdamW
+from data.optim import MuonAdamW
 from data.verdict import InputError
 from visual_erm import (VisualERM, add_adapter, choose_preset, has_bfloat16, load_model,
                         read_pairs, same_settings, trainable)

@@ -30,8 +30,8 @@ from tqdm import tqdm
 from transformers import HfArgumentParser
 
 from data import compare, edit, hub, worlds
-from data.batches import own
-from data.hands import Hand
+from data.samples import own
+from data.worlds.style import Hand
 from render import TASKS, Rendering, SandboxMissing, extract_code, render_many
 from data.verdict import InputError
 from visual_erm import (Chat, code_messages, draw_alike, fit, load_image, preset_for, read_pairs,
@@ -59,7 +59,7 @@ class Settings:
 
 
 def draw_images(task, n, level, seed):
-    """`n` rendered programs of a world, each in another hand (data/hands.py), as prompts for a policy.
+    """`n` rendered programs of a world, each in another hand (data/worlds/style.py), as prompts for a policy.
 
     A prompt is a dict: `task`, `image`, `size` (at which it was drawn), `scene`, `code`. Same arguments, same pictures.
     """

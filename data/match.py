@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import ImageColor
 
-from data.measure import assign
+from data.compare.matching import assign
 from data.verdict import Discrepancy, InputError
 
 # ---------------------------------------------------------------------------- 1. Where: places

@@ -13,7 +13,7 @@ left though the pictures differ. The table printed says how well the teacher, be
 measured labels.
 
 **Edits** (`--edit`). The teacher damages each pair's true program, by error types drawn from the taxonomy. What it says
-it did does not count: the program is rendered, and the label is measured (data/compare.py). What does not render or
+it did does not count: the program is rendered, and the label is measured (data/compare). What does not render or
 changes nothing that can be seen is left out.
 
 **Nothing is paid twice.** Each answer is on disk, under the pair's id, the moment it arrives, also while Ctrl-C waits

@@ -68,7 +68,7 @@ def noise(seed, side):
 def sft(folder, row, key, work):
     """(seconds of a step, tokens in it): the trainer of train_sft.py on one pair again and again, --micro at once."""
     import train_sft
-    from data.batches import judging, training_batch
+    from data.samples import judging, training_batch
     from transformers import TrainerCallback
 
     times, n, steps = [], row["batch"], 4 if torch.cuda.is_available() else 2       # the first makes Adam's moments

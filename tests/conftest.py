@@ -37,7 +37,7 @@ def pairs_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory, pairs_folder):
     """Folder of a tiny Qwen3-VL with random weights, tokenizer and processor."""
-    from data.batches import STOP, verdict_of
+    from data.samples import STOP, verdict_of
     from visual_erm import read_pairs
     from data.tiny.__main__ import make_model, make_processor, make_tokenizer
 

@@ -2,7 +2,7 @@
 
     python tests/proof_labels.py --n 300
 
-For each task `n` edits, all kinds in turn, on programs drawn by `data/worlds.py` and on the hand-written ones below
+For each task `n` edits, all kinds in turn, on programs drawn by `data/worlds` and on the hand-written ones below
 (several series, subplots, legends, log axes, error bars, annotations, spans, groups, paths). A label is right if it
 is one error, with the category and the phenomenon that the edit stands for, at the place that was hit. Prints the
 rates and every miss, pictures that would not render among them. Of a reference run:

@@ -6,7 +6,9 @@ import random
 import pytest
 
 from data.compare import compare, fidelity
-from data.measure import align, as_number, assign, color_name, color_words, number, should_be
+from data.compare.matching import align, assign
+from data.compare.words import as_number, number, should_be
+from data.compare.colors import color_name, color_words
 from data.renderers import draw
 
 CHART = ("import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3))\n"

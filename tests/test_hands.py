@@ -1,17 +1,18 @@
-"""data.hands: other words for the same picture, and bad habits that change it."""
+"""data.worlds.style: other words for the same picture, and bad habits that change it."""
 import random
 
 import pytest
 
-from data import batches, edit, worlds
-from data.batches import SLOPPY, finding
+from data import edit, samples, worlds
+from data.samples import SLOPPY, finding
 from data.build import SIZES
 from data.compare import compare, fidelity
-from data.hands import Hand, habits
+from data.worlds.level1 import CHART_HEAD
+from data.worlds.style import Hand, habits
 from render import render_many
 from visual_erm import read_pairs, text_similarity
 
-HEAD = worlds.CHART_HEAD
+HEAD = CHART_HEAD
 
 
 def hand(order=list, spaces=False, sections=""):
@@ -102,8 +103,8 @@ def test_found_programs(side, monkeypatch):
     pair = next(pair for pair in read_pairs("data/examples") if pair["human_errors"])
     codes = [finding(pair, side, seed)[1] for seed in range(300)]
     assert codes == [finding(pair, side, seed)[1] for seed in range(300)] and len(set(codes)) > 5
-    monkeypatch.setattr(batches, "habits", lambda task, code, rng: code)
-    monkeypatch.setattr(batches, "Hand", lambda rng: hand())
+    monkeypatch.setattr(samples, "habits", lambda task, code, rng: code)
+    monkeypatch.setattr(samples, "Hand", lambda rng: hand())
     codes = [finding(pair, side, seed)[1] for seed in range(300)]
     own, other = pair[f"{side}_code"], pair["pred_code" if side == "gt" else "gt_code"]
     written = {code: codes.count(hand().write(pair["category"], code)) for code in (own, other)}
@@ -117,4 +118,4 @@ def test_found_programs(side, monkeypatch):
 ])
 def test_a_draft_is_known_on_both_sides(source, gt, pred, drafts):
     pair = {"source": source, "gt_img_path": f"a/{gt}", "pred_img_path": f"a/{pred}"}
-    assert [batches.own(pair, side) for side in ("gt", "pred")] == drafts
+    assert [samples.own(pair, side) for side in ("gt", "pred")] == drafts

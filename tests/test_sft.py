@@ -12,8 +12,8 @@ from PIL import Image
 
 import train_sft
 from conftest import script, start
-from data.batches import STOP, judging, reading, revising, training_batch, verdict_of
-from data.muon import MuonAdamW
+from data.samples import STOP, judging, reading, revising, training_batch, verdict_of
+from data.optim import MuonAdamW
 from data.verdict import InputError, Verdict
 from visual_erm import code_messages, judge_messages, load_model, read_pairs
 

@@ -11,7 +11,7 @@ import pytest
 
 from conftest import ROOT
 from data import teacher
-from data.batches import judging, verdict_of
+from data.samples import judging, verdict_of
 from judge_server import JudgeServer, pictures, question
 from render import render_many
 from test_build import FIELDS

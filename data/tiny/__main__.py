@@ -14,7 +14,7 @@ can draw a bit and judges badly. Three things decide whether so small a model le
 
 The loss is that of Eq. 1-2 with code in the place of the annotation: token negative log-likelihood of the answer.
 The last command makes the policy that reinforcement learning begins with. It has the eyes of the reader but has learned
-from code as people write it (data/hands.py): each program in another hand, most of them with mistakes in the details.
+from code as people write it (data/worlds/style.py): each program in another hand, most of them with mistakes in the details.
 So it imitates both, as any model does that was fine-tuned on code found somewhere; the mistakes a reward can take away.
 A killed run goes on with `--resume`. See data/tiny/README.md for the run that made the shipped weights.
 """
@@ -33,12 +33,12 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import (HfArgumentParser, PreTrainedTokenizerFast, Qwen2VLImageProcessorPil, Qwen3VLConfig,
                           Qwen3VLForConditionalGeneration)
 
-from data import worlds
-from data.batches import STOP, finding, own, reading, revising, training_batch, verdict_of
+from data.samples import STOP, finding, own, reading, revising, training_batch, verdict_of
 from data.build import SIZES, hold_out
 from data.compare import fidelity
-from data.hands import Hand
-from data.muon import MuonAdamW
+from data.worlds.level1 import CHART_HEAD, SVG_HEAD
+from data.worlds.style import Hand
+from data.optim import MuonAdamW
 from render import Rendering, SandboxMissing, extract_code, render_many
 from data.verdict import CATEGORIES, InputError, Verdict
 from visual_erm import (NOTHING_SAID, Qwen3VLProcessor, choose_device, code_prompt, generate,
@@ -64,7 +64,7 @@ class Settings:
     steps: int = field(default=6000, metadata={"help": "optimiser steps"})
     batch: int = field(default=16, metadata={"help": "programs a step"})
     model: str = field(default="", metadata={"help": "go on with the weights of this folder; default: random ones"})
-    found: bool = field(default=False, metadata={"help": "learn from programs as people write them (data/hands.py)"})
+    found: bool = field(default=False, metadata={"help": "learn from programs as people write them (data/worlds/style.py)"})
     lr: float = field(default=3e-3, metadata={"help": "highest learning rate of Muon; AdamW takes a third of it"})
     revise: float = field(default=0.15, metadata={"help": "share of steps with revisions in the last half"})
     every: int = field(default=500, metadata={"help": "steps between two saved states and counts of exact copies"})
@@ -89,7 +89,7 @@ def make_tokenizer(texts, size=1500):
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     bpe.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False,
                                                        initial_alphabet=alphabet, min_frequency=20))
-    prompts = [worlds.CHART_HEAD, worlds.SVG_HEAD]
+    prompts = [CHART_HEAD, SVG_HEAD]
     for task in CATEGORIES:
         prompts += [code_prompt(task), judge_prompt(task), *revise_prompt(task, "\0", "\0").split("\0")]
     bpe.add_tokens([AddedToken(text, normalized=False) for text in dict.fromkeys(prompts)])

@@ -1,4 +1,4 @@
-"""Damage to tables (HTML and Markdown), for `data/edit.py`: edits of the tree, written back as it was read.
+"""Damage to tables (HTML and Markdown), for `data/edit`: edits of the tree, written back as it was read.
 
 An editor takes (`_Table`, rng), changes the tree and returns the place it hit, as `compare` calls it, or None.
 """
@@ -7,8 +7,8 @@ import re
 import lxml.html
 from lxml import etree
 
-from data.edit_chart import other_word
-from data.worlds import WORDS
+from data.edit.chart import other_word
+from data.worlds.level1 import WORDS
 
 
 class _Table:

@@ -1,11 +1,12 @@
-"""Reading chart scenes for `data/compare_chart.py`: axes, their limits, and what stands in them.
+"""Reading chart scenes for `data/compare/chart.py`: axes, their limits, and what stands in them.
 
 Marks of different types meet on common ground: a bar, a point and a slice all have a name, a position and a value
 (`items`). So a bar chart drawn as a line is one structure_error, and its values still count one by one.
 """
 import math
 
-from data.measure import VALUE, as_number, normal, should_be
+from data.compare.words import as_number, normal, should_be
+from data.compare.ledger import VALUE
 
 POINTS = ("bar", "barh", "line", "scatter", "pie", "errorbar", "area")     # types whose marks can be compared
 NOUNS = {"bar": "bar", "barh": "bar", "pie": "slice"}                      # all others have points

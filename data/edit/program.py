@@ -1,4 +1,4 @@
-"""Matplotlib programs as text and tree, for `data/edit_chart.py`.
+"""Matplotlib programs as text and tree, for `data/edit/chart.py`.
 
 The program is read with `ast`, and pieces of its text are replaced in place, so that a damaged program looks like an
 undamaged one: the same quotes, the same order of arguments. Lists may stand in the call or behind a name.

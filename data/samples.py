@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from transformers import BatchFeature
 
-from data.hands import Hand, habits
+from data.worlds.style import Hand, habits
 from data.verdict import Discrepancy, Verdict
 from visual_erm import code_messages, judge_messages, revise_messages
 
@@ -43,7 +43,7 @@ def own(pair, side):
 
 
 def finding(pair, side, seed):
-    """One picture -> a program that was found for it: in somebody's hand and with bad habits (data/hands.py), and in
+    """One picture -> a program that was found for it: in somebody's hand and with bad habits (data/worlds/style.py), and in
     `SLOPPY` of the cases for the other picture of its pair, a damaged copy."""
     rng, task = random.Random(seed), pair["category"]
     messages, code = reading(pair, side)
@@ -57,7 +57,7 @@ def revising(pair, unsaid=None, hand=None):
     """The reference, a damaged program and the exact verdict on it -> the true code.
 
     With `unsaid`, feedback that names no error, in the verdict's place -> the program as it was: a revision does what
-    it is told, no more. With a `hand` (data/hands.py) both programs are written in it.
+    it is told, no more. With a `hand` (data/worlds/style.py) both programs are written in it.
     """
     task = pair["category"]
     damaged, true = (hand.write(task, pair[key]) if hand else pair[key] for key in ("pred_code", "gt_code"))

@@ -1,12 +1,14 @@
-"""The marks of charts for `data/compare_chart.py`: series are paired, then their bars, points and slices.
+"""The marks of charts for `data/compare/chart.py`: series are paired, then their bars, points and slices.
 
 `Marks` compares what stands in one subplot of each picture, and remembers what the axes and texts around it need to
 know: whether they may have moved with the data (`changed`), and which names and numbers were told already.
 """
-from data.chart_items import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
+from data.compare.series import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
                               scaled, shares, span, stacked, stretched, value_words)
-from data.measure import (COLOR, MANY, OPACITY, VALUE, WIDTH, align, as_number, assign, check_color, color_distance,
-                          color_words, normal, number, partial, reads, severity, should_be, similar, text_credit)
+from data.compare.matching import align, assign
+from data.compare.words import as_number, normal, number, reads, should_be, similar, text_credit
+from data.compare.colors import check_color, color_distance, color_words
+from data.compare.ledger import COLOR, MANY, OPACITY, VALUE, WIDTH, partial, severity
 
 LINES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted", "none": "none"}
 MARKERS = {"o": "circle", "s": "square", "^": "triangle", "v": "down triangle", "D": "diamond", "d": "thin diamond",

@@ -1,4 +1,4 @@
-"""Damage to SVG programs, for `data/edit.py`: edits of the XML tree, written back as it was read.
+"""Damage to SVG programs, for `data/edit`: edits of the XML tree, written back as it was read.
 
 An editor takes (`_Drawing`, element, rng), changes the tree and returns True if it applied. Shapes inside <defs>,
 <symbol> and the like are left alone; a shape of any kind can be moved, its transform is used where it has no centre.
@@ -7,7 +7,7 @@ import re
 
 from lxml import etree
 
-from data.edit_chart import COLORS, LETTERS, other_word
+from data.edit.chart import COLORS, LETTERS, other_word
 
 SHAPES = ("circle", "ellipse", "rect", "line", "polyline", "polygon", "path", "text")
 HIDDEN = ("defs", "symbol", "clipPath", "mask", "pattern", "marker", "linearGradient", "radialGradient")

@@ -2,18 +2,18 @@
 
 The paper lets a strong model damage the true code by a list of error types. Here an edit is a few lines: it changes
 one value, one word, one shape, in the text of the program, also in programs this project did not write. What the edit
-did is not asserted: both programs are rendered and `data/compare.py` measures what can be seen.
+did is not asserted: both programs are rendered and `data/compare` measures what can be seen.
 
     >>> import random
     >>> damage("svg", '<svg viewBox="0 0 9 9"><circle r="3"/></svg>', random.Random(0), kinds=["recolor"])
     ('<svg viewBox="0 0 9 9"><circle r="3" fill="red"/></svg>', ['recolor'])
 """
-from data import edit_chart, edit_svg, edit_table
+from data.edit import chart, svg, table
 
-KINDS = {"chart": tuple(edit_chart.EDITS), "table": tuple(edit_table.EDITS), "svg": tuple(edit_svg.EDITS)}
-EDITORS = {"chart": edit_chart.damage_chart, "table": edit_table.damage_table, "svg": edit_svg.damage_svg}
+KINDS = {"chart": tuple(chart.EDITS), "table": tuple(table.EDITS), "svg": tuple(svg.EDITS)}
+EDITORS = {"chart": chart.damage_chart, "table": table.damage_table, "svg": svg.damage_svg}
 
-# The kinds that lead from one program of level 1 (data/worlds.py) to another that could have been drawn there.
+# The kinds that lead from one program of level 1 (data/worlds) to another that could have been drawn there.
 LEVEL_1 = {
     "chart": ("value", "drop_value", "add_value", "swap_categories", "category", "title", "remove_title", "add_title",
               "xlabel", "remove_xlabel", "add_xlabel", "ylabel", "remove_ylabel", "add_ylabel", "chart_type", "color",

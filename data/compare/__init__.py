@@ -36,7 +36,7 @@ what a model gets wrong by itself is labelled as exactly as what was damaged on 
 | | fill, stroke; widths; opacity; dash | style | as for charts | | |
 | | text | text_symbol | similarity >= 0.6 | else, missing | |
 
-Fidelity is read from the same book (`data/measure.Ledger`): every visible element of either picture is an entry with
+Fidelity is read from the same book (`data/compare/ledger.py`): every visible element of either picture is an entry with
 a weight and a credit between 0 and 1, in groups with fixed shares:
 
     fidelity = 100 * sum_g share_g * (sum weight * credit / sum weight)_g / sum_g share_g
@@ -47,10 +47,10 @@ missing or extra have none; under the wrong chart type values are worth half. A 
 a tenth of the axis has 100 * (0.70 * (1 + 1 + 2/3) / 3 + 0.15 + 0.15) = 92.2. With half of its bars wholly wrong and
 all else right a chart has 65. Fidelity is 100 if and only if there is no error.
 """
-from data.compare_chart import examine_chart
-from data.compare_svg import examine_svg
-from data.compare_table import examine_table
-from data.measure import Ledger
+from data.compare.chart import examine_chart
+from data.compare.svg import examine_svg
+from data.compare.table import examine_table
+from data.compare.ledger import Ledger
 
 EXAMINE = {"chart": examine_chart, "table": examine_table, "svg": examine_svg}
 

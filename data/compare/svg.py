@@ -1,4 +1,4 @@
-"""SVG pictures for `data/compare.py`: pairs shapes by outline and paint and enters what differs in a `Ledger`.
+"""SVG pictures for `data/compare`: pairs shapes by outline and paint and enters what differs in a `Ledger`.
 
 Shapes are compared by their outlines on the canvas, not by their element names: a rectangle drawn as a polygon or a
 path is the same shape. What is hidden, or painted in the colour of what lies under it, is not there.
@@ -7,8 +7,10 @@ import math
 
 import numpy as np
 
-from data.measure import (COLOR, OPACITY, PLACE, WIDTH, assign, check_text, color_distance, partial, severity,
-                          should_be, similar, color_words)
+from data.compare.matching import assign
+from data.compare.words import check_text, should_be, similar
+from data.compare.colors import color_distance, color_words
+from data.compare.ledger import COLOR, OPACITY, PLACE, WIDTH, partial, severity
 
 CELLS = 64                                   # side of the coarse picture that decides what can be seen
 MOST = 80                                    # pictures with more shapes are compared without asking what is hidden

@@ -1,4 +1,4 @@
-"""Tables for `data/compare.py`: pairs rows and columns by their content, then cells, and enters what differs.
+"""Tables for `data/compare`: pairs rows and columns by their content, then cells, and enters what differs.
 
 A row that is missing is one layout_error: rows are aligned by dynamic programming on their texts, so the rows below
 it are not blamed for having moved up. Columns and the cells of a row are treated alike.
@@ -6,8 +6,10 @@ it are not blamed for having moved up. Columns and the cells of a row are treate
 import re
 from collections import Counter
 
-from data.measure import (NUMBER, TYPO, align, as_number, assign, check_text, color_distance, color_name, COLOR, normal,
-                          reads, severity, shorten, similar, text_credit)
+from data.compare.matching import align, assign
+from data.compare.words import as_number, check_text, normal, reads, shorten, similar, text_credit
+from data.compare.colors import color_distance, color_name
+from data.compare.ledger import NUMBER, TYPO, COLOR, severity
 
 
 def examine_table(true, pred, ledger):

@@ -1,4 +1,4 @@
-"""Damage to Matplotlib programs, for `data/edit.py`.
+"""Damage to Matplotlib programs, for `data/edit`.
 
 An editor takes (`Program`, rng) and gives (new code, the place as `compare` calls it or "") or None.
 """
@@ -6,8 +6,8 @@ import ast
 import math
 import re
 
-from data.chart_program import Program, number_in, parses, string_in
-from data.worlds import COLORS, LABELS, LETTERS, TITLES
+from data.edit.program import Program, number_in, parses, string_in
+from data.worlds.level1 import COLORS, LABELS, LETTERS, TITLES
 
 SETTERS = {"title": ("set_title", "title"), "xlabel": ("set_xlabel", "xlabel"), "ylabel": ("set_ylabel", "ylabel")}
 PLACES = {"title": "title", "xlabel": "x-axis label", "ylabel": "y-axis label"}

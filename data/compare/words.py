@@ -1,0 +1,89 @@
+"""Texts and numbers as a reader sees them, and the sentences that say how they differ."""
+import re
+from functools import lru_cache
+
+from rapidfuzz.distance import Levenshtein
+
+from data.compare.ledger import TYPO
+
+
+@lru_cache(100_000)
+def normal(text):
+    """A text as the eye sees it: white space collapsed, minus signs and quotes of one kind, no math markers."""
+    text = re.sub(r"\\mathdefault\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", text or "").replace("$", "")
+    for odd, plain in (("\u2212", "-"), ("\u2013", "-"), ("\u2019", "'"), ("\u00a0", " ")):
+        text = text.replace(odd, plain)
+    return " ".join(text.split())
+
+
+@lru_cache(100_000)
+def similar(a, b):
+    """1 for equal texts, 0 for texts with nothing in common: 1 - edit distance / longer length."""
+    return Levenshtein.normalized_similarity(normal(a), normal(b))
+
+
+def text_credit(found, expected):
+    """Credit for a text: equal 1, one slip in ten letters 0.8, half of it wrong 0 (chance alone reaches that)."""
+    return max(0.0, 2 * similar(found, expected) - 1)
+
+
+def check_text(ledger, group, category, location, found, expected, missing=2, weight=1.0):
+    """Enter one text of both pictures; empty means that nothing is shown."""
+    found, expected = normal(found), normal(expected)
+    if found == expected:
+        if found:
+            ledger.agree(group, weight)
+    elif not found:
+        ledger.differ(group, 0, category, missing, location, "missing", weight)
+    elif not expected:
+        ledger.differ(group, 0, category, missing, location, "extra", weight)
+    else:
+        level = 1 if similar(found, expected) >= TYPO else 2
+        ledger.differ(group, text_credit(found, expected), category, level, location, reads(found, expected), weight)
+
+
+def reads(found, expected):
+    """The sentence for a wrong text.
+
+    >>> reads("Sale", "Sales")
+    "reads 'Sale', should be 'Sales'"
+    """
+    return f"reads '{shorten(found)}', should be '{shorten(expected)}'"
+
+
+def shorten(text, longest=40):
+    """`text` on one line of at most `longest` characters."""
+    text = normal(text)
+    return text if len(text) <= longest else text[:longest - 3] + "..."
+
+
+def number(value, digits=3):
+    """A number in at most `digits` significant digits, without an exponent where that is short.
+
+    >>> number(7.0), number(0.12345), number(12345), number(-2500000)
+    ('7', '0.123', '12300', '-2.5e+06')
+    """
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:.0f}" if rounded == int(rounded) and abs(rounded) < 1e6 else f"{rounded:g}"
+
+
+def should_be(what, found, expected, unit=""):
+    """'value 7, should be 5'; whole percents, else three digits; more if they cannot tell the two apart."""
+    if unit == "%" and round(found) != round(expected):
+        found, expected = round(found), round(expected)
+    digits = next((d for d in (3, 4, 5) if number(found, d) != number(expected, d)), 6)
+    return f"{what} {number(found, digits)}{unit}, should be {number(expected, digits)}{unit}".lstrip()
+
+
+def as_number(text):
+    """The number a text stands for, or None. Knows thousands separators, signs, brackets, currency and units."""
+    text = normal(text)
+    power = re.fullmatch(r"([-+]?)10\^\{?([-+]?\d+)\}?", text)                    # a tick of a log axis
+    if power:
+        return float(power[1] + "1") * 10.0 ** int(power[2])
+    match = re.fullmatch(r"\(?([-+]?)\s*[^\w\s.,()+-]?\s*([-+]?)(\d[\d,]*\.?\d*|\.\d+)(?:[eE]([-+]?\d+))?"
+                         r"\s*(?:%|[^\d\s]{0,4})\)?", text)
+    if not match:
+        return None
+    value = float(match[3].replace(",", "")) * 10.0 ** int(match[4] or 0)
+    return -value if "-" in (match[1], match[2]) or text.startswith("(") else value
