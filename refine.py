@@ -31,9 +31,13 @@ from data.build import references
 from data.compare import compare, fidelity
 from render import Rendering, SandboxMissing, extract_code
 from data.verdict import CATEGORIES, InputError, Verdict
-from visual_erm import (NOTHING_SAID, SCALE, Chat, VisualERM, code_messages, draw_alike, fit,
-                        html_report, judge_messages, load_image, preset_for, read_pairs,
-                        revise_messages, same_settings, size_of, verm_rewards)
+from data.models import Chat, fit, preset_for, size_of
+from data.report import html_report
+from data.runs import same_settings
+from data.pairs import load_image, read_pairs
+from render import draw_alike
+from visual_erm import (NOTHING_SAID, SCALE, VisualERM, code_messages, judge_messages,
+                        revise_messages, verm_rewards)
 
 SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
 

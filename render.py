@@ -39,7 +39,8 @@ from data.renderers.pool import the_pool
 from data.renderers.sandbox import UNSAFE, SandboxMissing, missing_layer
 from data.renderers.scene import TASKS, RenderError, Rendering
 
-__all__ = ["TASKS", "RenderError", "Rendering", "SandboxMissing", "extract_code", "render", "render_many"]
+__all__ = ["TASKS", "RenderError", "Rendering", "SandboxMissing", "draw_alike",
+           "extract_code", "render", "render_many"]
 
 MAX_CODE = 1_000_000                            # characters
 
@@ -76,6 +77,19 @@ def render_many(jobs, *, size=None, timeout=10.0, workers=None):
         except BaseException:
             threads.shutdown(cancel_futures=True)
             raise
+
+
+def draw_alike(prompts: list[dict], codes: list[str]) -> list:
+    """A Rendering or RenderError for each code, as large as its prompt's picture was drawn.
+
+    `prompts` are dicts with `task` and `size` (see `size_of`); those of one size are drawn at once.
+    """
+    jobs, drawings = {}, {}
+    for i, prompt in enumerate(prompts):
+        jobs.setdefault(prompt["size"], []).append(i)
+    for size, chosen in jobs.items():
+        drawings |= zip(chosen, render_many([(prompts[i]["task"], codes[i]) for i in chosen], size=size))
+    return [drawings[i] for i in range(len(prompts))]
 
 
 def _cores():

@@ -44,10 +44,14 @@ from data.build import SIZES, draw_images, hold_out, references
 from data.compare import fidelity
 from render import Rendering, SandboxMissing, extract_code
 from data.verdict import CATEGORIES, InputError, Verdict
-from visual_erm import (NO_REPLY, PRESETS, SCALE, Chat, VisualERM, VisionEncoder, add_adapter,
-                        choose_preset, code_messages, draw_alike, fit, generate, html_report,
-                        read_pairs, same_settings, ssim, teds, text_similarity, trainable,
-                        verm_rewards)
+from data.models import PRESETS, Chat, add_adapter, choose_preset, fit, generate, trainable
+from data.server import NO_REPLY
+from data.metrics import VisionEncoder, ssim, teds, text_similarity
+from data.report import html_report
+from data.runs import same_settings
+from data.pairs import read_pairs
+from render import draw_alike
+from visual_erm import SCALE, VisualERM, code_messages, verm_rewards
 
 
 @dataclass

@@ -43,8 +43,10 @@ from data.samples import judging, own, reading, training_batch
 from data.build import hold_out
 from data.optim import MuonAdamW
 from data.verdict import InputError
-from visual_erm import (VisualERM, add_adapter, choose_preset, has_bfloat16, load_model,
-                        read_pairs, same_settings, trainable)
+from data.models import add_adapter, choose_preset, has_bfloat16, load_model, trainable
+from data.runs import same_settings
+from data.pairs import read_pairs
+from visual_erm import VisualERM
 
 
 COLUMNS = ("step", "loss", "lr", "samples_per_s", "peak_gb", "f1h", "f1s", "sc")

@@ -56,6 +56,8 @@ from tqdm import tqdm
 
 import visual_erm
 from data.match import LLMMatcher, match
+from data.models import preset_for
+from data.pairs import load_image
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
 # ---------------------------------------------------------------------------- 1. Pairs and answers
@@ -75,7 +77,7 @@ class Pair:
     def images(self) -> tuple[Image.Image, Image.Image]:
         """(reference, rendering) in RGB. Raises InputError."""
         try:
-            return visual_erm.load_image(self.reference), visual_erm.load_image(self.rendering)
+            return load_image(self.reference), load_image(self.rendering)
         except InputError as error:
             raise InputError(f"{self.where}: {error}") from None
 
@@ -333,7 +335,7 @@ def arguments(argv=None) -> argparse.Namespace:
     add = parser.add_argument
     add("data", help="a .jsonl file with VC-RewardBench's fields, or a folder of them")
     add("--judge", action="append", default=[], metavar="MODEL_OR_URL", help="may be given several times")
-    add("--preset", default="", help="row of visual_erm.PRESETS; default: tiny for folders here, 8b for others")
+    add("--preset", default="", help="row of PRESETS; default: tiny for folders here, 8b for others")
     add("--predictions", action="append", default=[], metavar="FILE", help="ready answers; several times too")
     add("--baselines", action="store_true", help="add 'always no error' and 'pixel difference' to the table")
     add("--matcher", nargs=2, metavar=("URL", "MODEL"), help="match by a language model instead of offline")
@@ -366,7 +368,7 @@ def run(args: argparse.Namespace) -> list[dict]:
     for n, judge in enumerate(args.judge):
         file = args.out.with_suffix(f".answers{n + 1 if n else ''}.jsonl")
         print(f"the answers of {judge} go to {file}", flush=True)
-        preset = visual_erm.preset_for(args.preset, judge)
+        preset = preset_for(args.preset, judge)
         answered.insert(n, (judge, ask_judge(judge, preset, pairs, file)))
     if args.baselines:
         answered += [("always no error", always_no_error(pairs)), ("pixel difference", pixel_difference(pairs))]

@@ -34,8 +34,11 @@ from data.samples import own
 from data.worlds.style import Hand
 from render import TASKS, Rendering, SandboxMissing, extract_code, render_many
 from data.verdict import InputError
-from visual_erm import (Chat, code_messages, draw_alike, fit, load_image, preset_for, read_pairs,
-                        same_settings, size_of)
+from data.models import Chat, fit, preset_for, size_of
+from data.runs import same_settings
+from data.pairs import load_image, read_pairs
+from render import draw_alike
+from visual_erm import code_messages
 
 SIZES = {1: (128, 128), 2: 512, 3: 768}                        # `size` of render.py for each level of difficulty
 CHUNK = 64                                                     # families rendered and written together

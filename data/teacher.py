@@ -40,8 +40,10 @@ from data.build import CHUNK, ERRORS, annotation, label
 from data.match import COLOURS, QUOTED, same_place
 from render import Rendering, SandboxMissing, extract_code
 from data.verdict import InputError, Verdict
-from visual_erm import (LANGUAGE, LOOK_FOR, NO_REPLY, Server, draw_alike, judge_messages,
-                        judge_prompt, load_image, read_pairs)
+from data.server import NO_REPLY, Server
+from data.pairs import load_image, read_pairs
+from render import draw_alike
+from visual_erm import LANGUAGE, LOOK_FOR, judge_messages, judge_prompt
 
 RETRIES = 6                                    # of a question that got 429, 5xx or silence: half a minute of patience
 

@@ -101,7 +101,7 @@ def grpo(folder, row, key, work):
     """(seconds of a step, programs' tokens in it) of train_rl.py itself, without the look at held-out pictures."""
     import train_rl
     from data.build import SIZES
-    from visual_erm import PRESETS
+    from data.models import PRESETS
 
     load, length = train_rl.load_roles, key["length"]
 
@@ -134,7 +134,7 @@ def make_adapter(folder, row, out, rank=64):
     from safetensors.torch import save_file
     from transformers import AutoConfig, Qwen3VLForConditionalGeneration
 
-    from visual_erm import add_adapter
+    from data.models import add_adapter
 
     with torch.device("meta"):
         model = add_adapter(Qwen3VLForConditionalGeneration(AutoConfig.from_pretrained(folder)), row, rank, "default")
@@ -163,7 +163,7 @@ def judge(folder, row, key, _):
 def measure(key, folder):
     """What the parent reads: the figures of a row as a line of JSON."""
     from train_sft import peak_memory
-    from visual_erm import PRESETS
+    from data.models import PRESETS
 
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory

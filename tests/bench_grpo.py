@@ -36,7 +36,7 @@ def ours(folder):
     import csv
 
     import train_rl
-    from visual_erm import PRESETS
+    from data.models import PRESETS
 
     PRESETS["tiny"]["code_tokens"] = LENGTH
     loaded = []
@@ -69,7 +69,8 @@ def theirs(folder):
     from data.build import SIZES, draw_images
     from data.compare import fidelity
     from render import Rendering, extract_code, render_many
-    from visual_erm import code_prompt, load_model
+    from data.models import load_model
+    from visual_erm import code_prompt
 
     model, processor = load_model(folder)
     if model.device.type == "cpu":

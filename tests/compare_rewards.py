@@ -121,7 +121,7 @@ def hacking(settings):
 
     from data.build import draw_images
     from render import Rendering
-    from visual_erm import draw_alike
+    from render import draw_alike
 
     worst = {}                                                   # reward -> (fidelity lost, task, seed, i, its stages)
     for path in sorted(Path(settings.out).glob("*-*-*/state.pt")):

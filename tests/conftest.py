@@ -38,7 +38,7 @@ def pairs_folder(tmp_path_factory):
 def untrained(tmp_path_factory, pairs_folder):
     """Folder of a tiny Qwen3-VL with random weights, tokenizer and processor."""
     from data.samples import STOP, verdict_of
-    from visual_erm import read_pairs
+    from data.pairs import read_pairs
     from data.tiny.__main__ import make_model, make_processor, make_tokenizer
 
     pairs = read_pairs(pairs_folder)

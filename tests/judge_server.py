@@ -164,7 +164,7 @@ TROUBLE = {
 
 def judge(name):
     """An `answer` for JudgeServer: the model in the folder `name` writes it."""
-    from visual_erm import Chat
+    from data.models import Chat
 
     chat, one = Chat(name), threading.Lock()
 

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from data.verdict import CATEGORIES, InputError  # noqa: E402
-from visual_erm import same_settings  # noqa: E402
+from data.runs import same_settings  # noqa: E402
 
 JUDGES = {  # name of a judge: the sets it learns from
     "task": {task: [task] for task in CATEGORIES} | {"mix": list(CATEGORIES)},

@@ -21,7 +21,7 @@ from transformers import GenerationConfig, HfArgumentParser, Qwen3VLConfig, Qwen
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from data.verdict import InputError  # noqa: E402
-from visual_erm import load_processor  # noqa: E402
+from data.models import load_processor  # noqa: E402
 
 # text: layers, width, heads, key-value heads, head size, inner width; vision: layers, width, heads, inner width, layers
 # that deepstack takes; words: rows of the embedding; tied: it is the output layer as well. As the published config.json

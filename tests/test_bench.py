@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 import visual_erm
 from data import bench, match
 from judge_server import JudgeServer, question
+from data.models import PRESETS
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -353,7 +354,7 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
     for n in (1, 2):                                                          # what earlier runs were told is kept
         asked.clear()
         with pytest.raises(InputError):
-            bench.ask_judge("some/judge", visual_erm.PRESETS["tiny"] | {"batch": 2}, pairs, answers)
+            bench.ask_judge("some/judge", PRESETS["tiny"] | {"batch": 2}, pairs, answers)
         assert len(answers.read_text().splitlines()) == 2
         assert len(answers.with_name(f"j.answers.old{n}.jsonl").read_text().splitlines()) == (5 if n == 1 else 2)
 

@@ -13,7 +13,8 @@ import train_rl
 import train_sft
 from data.build import draw_images
 from data.verdict import InputError
-from visual_erm import PRESETS, Chat, VisualERM, add_adapter, judge_messages, load_model
+from data.models import PRESETS, Chat, add_adapter, load_model
+from visual_erm import VisualERM, judge_messages
 
 ROW = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "verdict_tokens": 12}
 

@@ -14,7 +14,7 @@ from conftest import ROOT, script
 from data import build
 from data.build import Settings, family, hold_out
 from data.verdict import CATEGORIES, InputError
-from visual_erm import read_pairs
+from data.pairs import read_pairs
 
 FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code", "source"}
 

@@ -10,7 +10,8 @@ from data.compare import compare, fidelity
 from data.worlds.level1 import CHART_HEAD
 from data.worlds.style import Hand, habits
 from render import render_many
-from visual_erm import read_pairs, text_similarity
+from data.metrics import text_similarity
+from data.pairs import read_pairs
 
 HEAD = CHART_HEAD
 

@@ -11,7 +11,8 @@ import refine as r
 from data.build import references
 from render import RenderError, Rendering, render
 from data.verdict import Discrepancy, Verdict
-from visual_erm import PRESETS, read_pairs
+from data.models import PRESETS
+from data.pairs import read_pairs
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><circle cx="32" cy="32" r="20" fill="{}"/></svg>'
 RED, BLUE, GREEN = (SVG.format(color) for color in ("red", "blue", "green"))

@@ -19,8 +19,10 @@ from conftest import script, start
 from data.build import draw_images
 from render import RenderError, Rendering, render
 from train_rl import advantages, decode, grpo_loss, log_probs, sample, score
+from data.server import NO_REPLY
 from data.verdict import Discrepancy, InputError, Verdict
-from visual_erm import PRESETS, VisualERM, load_model
+from data.models import PRESETS, generate, load_model
+from visual_erm import VisualERM
 
 ROW = PRESETS["tiny"] | {"code_tokens": 24}
 SMALL = ["--task", "svg,table", "--reward", "0.5*oracle+0.5*ssim", "--prompts", 2, "--group", 3, "--images", 6,
@@ -180,7 +182,7 @@ def test_a_judge_server_that_is_down_is_asked_again(monkeypatch):
 
         def judge(self, pairs):
             return [Verdict("svg", [Discrepancy("shape_error", pairs[0][1], "", "")])] + [
-                Verdict("svg", readable=False, notes=[visual_erm.NO_REPLY + "APITimeoutError"])] * (len(pairs) - 1)
+                Verdict("svg", readable=False, notes=[NO_REPLY + "APITimeoutError"])] * (len(pairs) - 1)
 
     del pauses[:]
     verdicts = train_rl.ask(Half([]), [("svg", severity, None) for severity in (1, 3, 2)])
@@ -250,7 +252,7 @@ def test_siblings_stand_together_whatever_the_batch(batch_size):
     run = SimpleNamespace(row=PRESETS["tiny"] | {"batch": batch_size},
                           settings=train_rl.Settings(group=2, temperature=1e-4))
     found = decode(processor, *sample(model, processor, prompts, run)[1:])
-    alone = visual_erm.generate(model.get_base_model(), processor, [visual_erm.code_messages(p["task"], p["image"]) for p in prompts],
+    alone = generate(model.get_base_model(), processor, [visual_erm.code_messages(p["task"], p["image"]) for p in prompts],
                                 max_new_tokens=256, batch_size=1)
     assert found == [answer for answer in alone for _ in range(2)] and len(set(found)) == 3
 

@@ -15,8 +15,11 @@ import train_rl
 import visual_erm as v
 from conftest import ROOT
 from judge_server import JudgeServer, pictures
+from data.models import Chat, PRESETS
+from data.runs import say
+from data.pairs import load_image, read_pairs
 from data.verdict import Discrepancy, InputError, Verdict
-from visual_erm import NO_REPLY
+from data.server import NO_REPLY, Server
 
 CLEAN = '{"errors":[]}'
 JUDGE = str(ROOT / "data/tiny/judge")
@@ -28,7 +31,7 @@ def haste(monkeypatch):
     """Short pauses between two tries; and each test sees what is said once in a program."""
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    v._say.cache_clear()
+    say.cache_clear()
 
 
 def ask(judge, n=1, task="svg"):
@@ -52,13 +55,13 @@ def shades(verdicts):
 
 # ------------------------------------------------------------------------------------------------ a real judge
 def examples():
-    return [(row["category"], *(v.load_image(row[key]) for key in ("gt_img_path", "pred_img_path")))
-            for row in v.read_pairs(ROOT / "data/examples")]
+    return [(row["category"], *(load_image(row[key]) for key in ("gt_img_path", "pred_img_path")))
+            for row in read_pairs(ROOT / "data/examples")]
 
 
 def test_a_policy_behind_a_url_writes_code():
     with JudgeServer(lambda body: "<svg/>") as server:
-        policy = v.Chat(server.url, v.PRESETS["tiny"])
+        policy = Chat(server.url, PRESETS["tiny"])
         assert policy.write([v.code_messages("svg", WHITE)] * 3, temperature=0.5) == ["<svg/>"] * 3
         assert {(body["temperature"], body["max_tokens"]) for body in server.bodies} == {(0.5, 256)}
         assert policy.tokens == 3 * 10                                                 # what the server says it wrote
@@ -179,7 +182,7 @@ def test_ctrl_c_waits_for_answers_under_way_and_asks_no_more():
         release.set()
 
     with JudgeServer(answer) as server:
-        client = v.Server(server.url, workers=2)
+        client = Server(server.url, workers=2)
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
             client.ask_all([v.judge_messages("svg", WHITE, WHITE)] * 20, 10, each=lambda *said: got.append(said))
@@ -211,7 +214,7 @@ def test_the_work_of_a_bad_server_goes_to_the_others(trouble, tried_again, capsy
 
 
 def test_a_server_that_was_dead_works_again_after_a_rest(monkeypatch, capsys):
-    monkeypatch.setattr(v, "REST", 0.1)
+    monkeypatch.setattr("data.server.REST", 0.1)
     with JudgeServer(slowly) as two:
         with JudgeServer(slowly) as one:
             judge = v.VisualERM(urls(one, two), workers=1)
@@ -223,7 +226,7 @@ def test_a_server_that_was_dead_works_again_after_a_rest(monkeypatch, capsys):
 
 
 def test_a_server_that_is_down_at_the_start_joins_later(monkeypatch):
-    monkeypatch.setattr(v, "REST", 0.0)
+    monkeypatch.setattr("data.server.REST", 0.0)
     with JudgeServer(slowly) as two:
         with JudgeServer(slowly) as one:
             pass

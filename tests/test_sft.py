@@ -15,7 +15,9 @@ from conftest import script, start
 from data.samples import STOP, judging, reading, revising, training_batch, verdict_of
 from data.optim import MuonAdamW
 from data.verdict import InputError, Verdict
-from visual_erm import code_messages, judge_messages, load_model, read_pairs
+from data.models import load_model
+from data.pairs import read_pairs
+from visual_erm import code_messages, judge_messages
 
 SMALL = ["--steps", 6, "--batch", 4, "--micro", 2, "--save_every", 3, "--log_every", 1, "--eval_pairs", 4]
 

@@ -16,7 +16,7 @@ from judge_server import JudgeServer, pictures, question
 from render import render_many
 from test_build import FIELDS
 from data.verdict import Discrepancy, Verdict
-from visual_erm import read_pairs
+from data.pairs import read_pairs
 
 EXAMPLES = ROOT / "data/examples"
 ROWS = read_pairs(EXAMPLES)

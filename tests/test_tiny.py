@@ -9,8 +9,9 @@ from conftest import ROOT
 from data.tiny.__main__ import Settings, choose, drawn, exact, schedule, write_log
 from render import Rendering
 from data.verdict import CATEGORIES, Verdict
-from visual_erm import (NOTHING_SAID, code_prompt, judge_prompt, load_model, load_processor,
-                        read_pairs)
+from data.models import load_model, load_processor
+from data.pairs import read_pairs
+from visual_erm import NOTHING_SAID, code_prompt, judge_prompt
 
 
 @pytest.mark.parametrize("text, tokens", [

@@ -16,9 +16,13 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from transformers import (Dinov2Config, Dinov2Model, PreTrainedTokenizerFast, Qwen3VLConfig,
                           Qwen3VLForConditionalGeneration)
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import visual_erm as v
 from judge_server import JudgeServer
+from data.models import PRESETS, Qwen3VLProcessor, choose_preset, fit, generate, load_model, load_processor, preset_for
+from data.metrics import VisionEncoder, rivals, ssim, teds
+from data.runs import say
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
 TEMPLATE = """{%- for message in messages %}<|im_start|>{{ message.role }}
@@ -46,7 +50,7 @@ def folder(tmp_path_factory):
         show_progress=False))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>",
                                         chat_template=TEMPLATE)
-    images = v.Qwen2VLImageProcessorPil(patch_size=16, merge_size=1, temporal_patch_size=2, image_mean=[0.5] * 3,
+    images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=1, temporal_patch_size=2, image_mean=[0.5] * 3,
                                         image_std=[0.5] * 3, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128})
     ids = {f"{key}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in
            {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start",
@@ -61,13 +65,13 @@ def folder(tmp_path_factory):
                            spatial_merge_size=1, temporal_patch_size=2, out_hidden_size=64,
                            num_position_embeddings=64, deepstack_visual_indexes=[0]),
         tie_word_embeddings=True, **ids)).save_pretrained(path)
-    v.Qwen3VLProcessor(images, tokenizer, chat_template=TEMPLATE).save_pretrained(path)
+    Qwen3VLProcessor(images, tokenizer, chat_template=TEMPLATE).save_pretrained(path)
     return str(path)
 
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    return v.load_model(folder)
+    return load_model(folder)
 
 
 def picture(color="red", size=(128, 128), at=20):
@@ -262,7 +266,7 @@ def test_teds_equals_the_reference():
             cut = rng.randrange(len(true))
             pred = true.replace(rng.choice(WORDS), rng.choice(WORDS)).replace("<tr>" + true[cut:cut + 12], "<tr>")
         for structure_only in (False, True):
-            value = v.teds(true, pred, structure_only)
+            value = teds(true, pred, structure_only)
             assert value == pytest.approx(reference_teds(true, pred, structure_only), abs=1e-9)
             values.add(round(value, 6))
     assert len(values) > 100
@@ -273,7 +277,7 @@ def test_teds_is_ten_times_as_fast():
     rng, ours, theirs = random.Random(0), [], []
     true, pred = random_table(rng, 22, 12, 0), random_table(rng, 22, 12, 0)
     for _ in range(3):
-        ours.append(timeit.timeit(lambda: v.teds(true, pred), timer=time.process_time, number=1))
+        ours.append(timeit.timeit(lambda: teds(true, pred), timer=time.process_time, number=1))
         theirs.append(timeit.timeit(lambda: reference_teds(true, pred, False), timer=time.process_time, number=1))
     assert min(theirs) > 10 * min(ours), f"{min(theirs) * 1000:.0f} ms against {min(ours) * 1000:.0f} ms"
 
@@ -302,7 +306,7 @@ T = "<table><tr><td>{}</td><td>b</td></tr></table>"
     (T.format("a"), "<table>" * 3000, None),
 ])
 def test_teds_cases(true, pred, expected):
-    value = v.teds(true, pred)
+    value = teds(true, pred)
     assert value == pytest.approx(expected) if expected is not None else value < 0.5
 
 
@@ -322,19 +326,19 @@ def patterns():
     ("green", 0.7080703263122393), ("dot", 0.9739525045823797), ("noise", 0.006666750976839535), ("same", 1.0)])
 def test_ssim_equals_scikit_image(name, scikit_image):
     plain, others = patterns()
-    assert v.ssim(plain, others[name]) == pytest.approx(scikit_image, abs=1e-9)
+    assert ssim(plain, others[name]) == pytest.approx(scikit_image, abs=1e-9)
 
 
 def test_ssim_takes_any_size():
-    assert v.ssim(picture(), picture(size=(300, 200))) < 1
-    assert v.ssim(Image.new("L", (3, 5)), Image.new("RGB", (1, 1))) == pytest.approx(1)
+    assert ssim(picture(), picture(size=(300, 200))) < 1
+    assert ssim(Image.new("L", (3, 5)), Image.new("RGB", (1, 1))) == pytest.approx(1)
 
 
 # models
 def test_processor_survives_saving_and_pads_left(folder, loaded, tmp_path):
     processor = loaded[1]
     processor.save_pretrained(tmp_path)
-    again = v.load_processor(str(tmp_path))
+    again = load_processor(str(tmp_path))
     messages = [v.judge_messages("chart", picture(), picture("blue")), v.code_messages("svg", picture(size=(64, 64)))]
     one, two = (p.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=True,
                                       return_tensors="pt", processor_kwargs={"padding": True}) for p in (processor, again))
@@ -358,7 +362,7 @@ def test_files_of_the_published_models(folder, tmp_path):
         "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "processor_class": "Qwen3VLProcessor",
         "image_processor_type": "Qwen2VLImageProcessorFast"}))
     (tmp_path / "config.json").write_text(open(f"{folder}/config.json").read())
-    processor = v.load_processor(str(tmp_path), max_pixels=512 * 512)
+    processor = load_processor(str(tmp_path), max_pixels=512 * 512)
     inputs = processor.apply_chat_template([v.code_messages("chart", picture(size=(2048, 1024)))], tokenize=True,
                                            add_generation_prompt=True, return_dict=True, return_tensors="pt")
     assert inputs["image_grid_thw"].tolist() == [[1, 22, 44]]  # 704 x 352 px, under 512 x 512
@@ -368,24 +372,24 @@ def test_files_of_the_published_models(folder, tmp_path):
 def test_generate_in_batches_keeps_order_and_values(loaded):
     conversations = [v.judge_messages("chart", picture(), picture("blue")), v.code_messages("svg", picture()),
                      v.revise_messages("table", picture("green"), "<table>", "{}")]
-    alone = [v.generate(*loaded, [c], max_new_tokens=6)[0] for c in conversations]
-    assert v.generate(*loaded, conversations, max_new_tokens=6, batch_size=2) == alone
+    alone = [generate(*loaded, [c], max_new_tokens=6)[0] for c in conversations]
+    assert generate(*loaded, conversations, max_new_tokens=6, batch_size=2) == alone
     torch.manual_seed(1)
-    hot = v.generate(*loaded, conversations[:1] * 4, max_new_tokens=6, temperature=2.0)
+    hot = generate(*loaded, conversations[:1] * 4, max_new_tokens=6, temperature=2.0)
     assert len(set(hot)) > 1
 
 
 def test_adapter_folder_and_four_bits(folder, tmp_path):
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    model, processor = v.load_model(folder)
+    model, processor = load_model(folder)
     lora = get_peft_model(model, LoraConfig(target_modules="all-linear", r=4, init_lora_weights=False))
     lora.save_pretrained(tmp_path / "judge")
-    expected = v.generate(lora.eval(), processor, [v.code_messages("svg", picture())], max_new_tokens=4)
-    again, processor = v.load_model(str(tmp_path / "judge"))
+    expected = generate(lora.eval(), processor, [v.code_messages("svg", picture())], max_new_tokens=4)
+    again, processor = load_model(str(tmp_path / "judge"))
     assert isinstance(again, PeftModel)
-    assert v.generate(again, processor, [v.code_messages("svg", picture())], max_new_tokens=4) == expected
-    small, _ = v.load_model(folder, quantize=True)
+    assert generate(again, processor, [v.code_messages("svg", picture())], max_new_tokens=4) == expected
+    small, _ = load_model(folder, quantize=True)
     assert type(small.model.language_model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
     assert type(small.model.visual.blocks[0].mlp.linear_fc1) is torch.nn.Linear
 
@@ -394,18 +398,18 @@ def test_adapter_folder_and_four_bits(folder, tmp_path):
 def test_wrong_model_folder(name, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match=r"^(There is no folder|The folder) .*"):
-        v.load_model(name.format(tmp=tmp_path))
+        load_model(name.format(tmp=tmp_path))
 
 
 def test_presets():
-    assert v.choose_preset("tiny") is v.PRESETS["tiny"]
-    assert all(set(row) == set(v.PRESETS["tiny"]) for row in v.PRESETS.values())
+    assert choose_preset("tiny") is PRESETS["tiny"]
+    assert all(set(row) == set(PRESETS["tiny"]) for row in PRESETS.values())
     with pytest.raises(InputError, match="no preset"):
-        v.choose_preset("huge")
+        choose_preset("huge")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="needs a GPU"):
-            v.choose_preset("8b")
-    assert v.choose_preset("8b", anywhere=True)["quantize"]
+            choose_preset("8b")
+    assert choose_preset("8b", anywhere=True)["quantize"]
 
 
 @pytest.mark.parametrize("preset, names, expected", [
@@ -416,10 +420,10 @@ def test_presets():
 def test_the_preset_follows_from_where_the_models_are(preset, names, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     if expected:
-        assert v.preset_for(preset, *names) is v.PRESETS[expected]
+        assert preset_for(preset, *names) is PRESETS[expected]
     else:
         with pytest.raises(InputError, match="needs a GPU"):
-            v.preset_for(preset, *names)
+            preset_for(preset, *names)
 
 
 @pytest.mark.parametrize("task", CATEGORIES)
@@ -434,10 +438,10 @@ def test_prompts(task):
 
 
 def test_fit():
-    assert v.fit(picture(size=(300, 90)), None).size == (300, 90)
-    small = v.fit(picture(size=(300, 90)), 128)
+    assert fit(picture(size=(300, 90)), None).size == (300, 90)
+    small = fit(picture(size=(300, 90)), 128)
     assert small.size == (128, 128) and small.getpixel((5, 100)) == (255, 255, 255)
-    assert v.fit(picture(), 128).tobytes() == picture().tobytes()
+    assert fit(picture(), 128).tobytes() == picture().tobytes()
 
 
 def test_vision_encoders(folder, tmp_path):
@@ -445,20 +449,20 @@ def test_vision_encoders(folder, tmp_path):
         tmp_path)
     BitImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(tmp_path)
     for name, width in ((folder, 64), (str(tmp_path), 32)):
-        encoder = v.VisionEncoder(name)
+        encoder = VisionEncoder(name)
         assert encoder.features(picture()).shape == (width,)
         assert encoder.similarity(picture(), picture()) == pytest.approx(1, abs=1e-5)
         assert encoder.similarity(picture(), picture("blue", at=60)) < 0.99999
-    values = v.rivals("table", picture(), picture(), T.format("a"), T.format("x"))
+    values = rivals("table", picture(), picture(), T.format("a"), T.format("x"))
     assert values == {"text": pytest.approx(1 - 1 / 44), "teds": pytest.approx(2 / 3), "teds_s": 1.0,
                       "vision_encoder": None, "ssim": pytest.approx(1)}
-    assert list(v.rivals("chart", picture(), picture()).values()) == [None] * 4 + [pytest.approx(1)]
+    assert list(rivals("chart", picture(), picture()).values()) == [None] * 4 + [pytest.approx(1)]
 
 
 # judges
 def test_judge_on_this_machine(loaded):
     pairs = [("chart", picture(), picture("blue")), ("table", picture(), picture()), ("svg", picture(), picture())]
-    verdicts = v.VisualERM(loaded, v.PRESETS["tiny"] | {"verdict_tokens": 5}).judge(iter(pairs))
+    verdicts = v.VisualERM(loaded, PRESETS["tiny"] | {"verdict_tokens": 5}).judge(iter(pairs))
     assert [verdict.task for verdict in verdicts] == ["chart", "table", "svg"]
     assert not any(verdict.readable for verdict in verdicts)  # random weights
     assert v.VisualERM(loaded).judge([]) == []

@@ -41,8 +41,9 @@ from data.worlds.style import Hand
 from data.optim import MuonAdamW
 from render import Rendering, SandboxMissing, extract_code, render_many
 from data.verdict import CATEGORIES, InputError, Verdict
-from visual_erm import (NOTHING_SAID, Qwen3VLProcessor, choose_device, code_prompt, generate,
-                        has_bfloat16, judge_prompt, load_model, read_pairs, revise_prompt)
+from data.models import Qwen3VLProcessor, choose_device, generate, has_bfloat16, load_model
+from data.pairs import read_pairs
+from visual_erm import NOTHING_SAID, code_prompt, judge_prompt, revise_prompt
 
 HELD = 600                                     # pairs (of some 100 programs) that are only read, to count exact copies
 IMAGE, PATCH, WIDTH, HEAD = 128, 16, 128, 32
