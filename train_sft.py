@@ -39,6 +39,7 @@ from transformers import HfArgumentParser, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from data import bench
+from data.bench.__main__ import main as score_judge
 from data.samples import judging, own, reading, training_batch
 from data.build import hold_out
 from data.optim import MuonAdamW
@@ -259,7 +260,7 @@ def main():
     del model, trainer, log                                            # or the GPU would have to hold two models
     gc.collect()
     torch.cuda.empty_cache()
-    return bench.main([str(out / "held.jsonl"), "--judge", str(out / "checkpoint"), "--baselines", "--preset",
+    return score_judge([str(out / "held.jsonl"), "--judge", str(out / "checkpoint"), "--baselines", "--preset",
                        settings.preset, "--out", str(out / "held.json")])
 
 

@@ -37,7 +37,7 @@ from transformers import HfArgumentParser
 
 from data import bench
 from data.build import CHUNK, ERRORS, annotation, label
-from data.match import COLOURS, QUOTED, same_place
+from data.bench.matchers import COLOURS, QUOTED, same_place
 from render import Rendering, SandboxMissing, extract_code
 from data.verdict import InputError, Verdict
 from data.server import NO_REPLY, Server

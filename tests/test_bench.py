@@ -1,4 +1,4 @@
-"""data/bench.py and data/match.py: tables of input and expected output, worked by hand."""
+"""data/bench.py and data/bench/matchers.py: tables of input and expected output, worked by hand."""
 
 import itertools
 import json
@@ -12,8 +12,10 @@ import pytest
 from PIL import Image, ImageDraw
 
 import visual_erm
-from data import bench, match
-from judge_server import JudgeServer, question
+from data import bench
+from data.bench import matchers
+from data.bench.__main__ import main
+from data.serve import JudgeServer, question
 from data.models import PRESETS
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
@@ -67,8 +69,8 @@ PLACES = [  # task, true (location or description), predicted location, expected
 
 @pytest.mark.parametrize("task, true, predicted, expected", PLACES)
 def test_place(task, true, predicted, expected):
-    assert match.same_place(task, error("c", true, ""), error("c", predicted, "")) == expected
-    assert match.same_place(task, error("c", predicted, ""), error("c", true, "")) == expected
+    assert matchers.same_place(task, error("c", true, ""), error("c", predicted, "")) == expected
+    assert matchers.same_place(task, error("c", predicted, ""), error("c", true, "")) == expected
 
 
 FREE_PLACES = [  # task, description of an error without location, location of the other, expected
@@ -93,7 +95,7 @@ FREE_PLACES = [  # task, description of an error without location, location of t
 @pytest.mark.parametrize("task, description, location, expected", FREE_PLACES)
 def test_place_in_a_description(task, description, location, expected):
     free, located = error("c", "", description), error("c", location, "whatever")
-    assert match.same_place(task, free, located) == match.same_place(task, located, free) == expected
+    assert matchers.same_place(task, free, located) == matchers.same_place(task, located, free) == expected
 
 
 PHENOMENA = [  # task, descriptions of the same phenomenon; every line differs from every other line of the task
@@ -138,7 +140,7 @@ PHENOMENA = [  # task, descriptions of the same phenomenon; every line differs f
 def test_phenomena():
     names = {}
     for task, *descriptions in PHENOMENA:
-        found = {match.phenomenon(task, description) for description in descriptions}
+        found = {matchers.phenomenon(task, description) for description in descriptions}
         assert len(found) == 1, (task, descriptions, found)
         assert names.setdefault((task, *found), descriptions) is descriptions, (descriptions, names[(task, *found)])
 
@@ -156,7 +158,7 @@ LEVELS = [  # true (category, location, description), predicted, level
 
 @pytest.mark.parametrize("true, predicted, expected", LEVELS)
 def test_level(true, predicted, expected):
-    assert match.level("chart", error(*true), error(*predicted)) == expected
+    assert matchers.level("chart", error(*true), error(*predicted)) == expected
 
 
 def test_match_is_the_best_one_to_one_assignment():
@@ -165,15 +167,15 @@ def test_match_is_the_best_one_to_one_assignment():
         sides = [[error("data_error", f"bar '{rng.choice('AB')}'", rng.choice(["missing", "extra", "value 3"]))
                   for _ in range(rng.randint(0, 5))] for _ in range(2)]
         short, long = sorted(sides, key=len)
-        best = max(([match.level("chart", a, b) for a, b in zip(short, order)] for order in
+        best = max(([matchers.level("chart", a, b) for a, b in zip(short, order)] for order in
                     itertools.permutations(long, len(short))), key=lambda ls: (ls.count("yes"), ls.count("partial")))
-        found = match.match("chart", *sides)
+        found = matchers.match("chart", *sides)
         assert [sum(m[2] == name for m in found) for name in ("yes", "partial")] == \
             [best.count(name) for name in ("yes", "partial")]
         assert len({m[0] for m in found}) == len({m[1] for m in found}) == len(found)
-        assert found == match.match("chart", *sides)  # deterministic
+        assert found == matchers.match("chart", *sides)  # deterministic
     many = [error("data_error", f"bar {i}", "missing") for i in range(60)]
-    assert match.match("chart", many, many[::-1]) == [(i, 59 - i, "yes") for i in range(60)]
+    assert matchers.match("chart", many, many[::-1]) == [(i, 59 - i, "yes") for i in range(60)]
 
 
 def test_any_text_can_be_matched():
@@ -181,8 +183,8 @@ def test_any_text_can_be_matched():
     for _ in range(2000):
         a, b = ("".join(rng.choices(letters, k=rng.randint(0, 30))) for _ in range(2))
         for task in CATEGORIES:
-            assert match.level(task, error("c", a, b), error("c", a, b)) in ("yes", "")
-            match.level(task, error("c", a, b), error("c", "", a))
+            assert matchers.level(task, error("c", a, b), error("c", a, b)) in ("yes", "")
+            matchers.level(task, error("c", a, b), error("c", "", a))
 
 
 # ---------------------------------------------------------------------------- counting
@@ -333,13 +335,13 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
             return [Verdict.parse(pair[0], raw[pair[0], first + i]) for i, pair in enumerate(pairs)]
 
     monkeypatch.setattr(visual_erm, "VisualERM", Judge, raising=False)
-    assert bench.main([str(folder), "--judge", "some/judge", "--preset", "tiny", "--out", str(out)]) == 0
+    assert main([str(folder), "--judge", "some/judge", "--preset", "tiny", "--out", str(out)]) == 0
     by_judge = json.loads(out.read_text())["rows"][0]
     answers = tmp_path / "j.answers.jsonl"
     assert len(answers.read_text().splitlines()) == 5
     # ready answers in the judge's own file, and objects instead of strings, give the same figures
     for file in (answers, write_answers(tmp_path / "o.jsonl", as_object=True)):
-        assert bench.main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "p.json")]) == 0
+        assert main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "p.json")]) == 0
         again = json.loads((tmp_path / "p.json").read_text())["rows"][0]
         assert again["scores"] == by_judge["scores"] and again["unreadable"] == 1
 
@@ -361,7 +363,7 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
 
 def test_limit_is_spread_evenly(folder, tmp_path):
     out = tmp_path / "r.json"
-    assert bench.main([str(folder), "--baselines", "--limit", "2", "--out", str(out)]) == 0
+    assert main([str(folder), "--baselines", "--limit", "2", "--out", str(out)]) == 0
     items = json.loads(out.read_text())["rows"][0]["items"]
     assert [(i["category"], i["id"]) for i in items] == [("chart", 1), ("chart", 3)]
 
@@ -370,7 +372,7 @@ def test_some_answers_are_not_there(folder, tmp_path, capsys):
     file = tmp_path / "part.jsonl"
     file.write_text(json.dumps({"id": 3, "idx": 3, "pred_json": {"errors": []}}) + "\n" +
                     json.dumps({"id": 1, "pred_json": {"errors": []}}) + "\n")  # which of the three?
-    assert bench.main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "r.json")]) == 0
+    assert main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "r.json")]) == 0
     assert "4 of 5" in capsys.readouterr().out
 
 
@@ -397,7 +399,7 @@ def test_bad_benchmarks_get_a_sentence(lines, message, tmp_path, capsys):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n but not really")
     (tmp_path / "d.jsonl").write_text("\n".join(lines))
-    assert bench.main([str(tmp_path / "d.jsonl"), "--baselines", "--out", str(tmp_path / "r.json")]) == 2
+    assert main([str(tmp_path / "d.jsonl"), "--baselines", "--out", str(tmp_path / "r.json")]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert message in told and "d.jsonl" in told and told.endswith(".")
 
@@ -411,18 +413,18 @@ def test_bad_answers_get_a_sentence(text, message, folder, tmp_path, capsys):
     file = tmp_path / "answers.jsonl"
     if text:
         file.write_text(text)
-    assert bench.main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "r.json")]) == 2
+    assert main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "r.json")]) == 2
     told = capsys.readouterr().err
     assert message in told and "answers.jsonl" in told
 
 
 def test_bad_command_lines(folder, tmp_path, capsys):
-    assert bench.main([str(tmp_path / "nothing"), "--baselines"]) == 2
-    assert bench.main([str(folder), "--baselines", "--out", str(folder / "a.jsonl" / "r.json")]) == 2
+    assert main([str(tmp_path / "nothing"), "--baselines"]) == 2
+    assert main([str(folder), "--baselines", "--out", str(folder / "a.jsonl" / "r.json")]) == 2
     assert "could not be written" in capsys.readouterr().err
     for bad in ([str(folder)], [str(folder), "--baselines", "--limit", "0"]):
         with pytest.raises(SystemExit) as end:
-            bench.main(bad)
+            main(bad)
         assert end.value.code == 2
 
 
@@ -468,8 +470,8 @@ REPLIES = [  # replies of the server, expected matches, questions, fallbacks
       '{"first": 1, "second": 0, "level": "no"}]}\n```'], [(0, 1, "partial")], 1, 0),
     (['{"matches": [{"first": 0, "second": 0, "level": "yes"}]}'], [], 1, 0),                  # of other categories
     (["no idea", '{"matches": 3}', '{"matches": []}'], [], 3, 0),
-    (["no idea"], match.match("chart", TRUE, PREDICTED), 3, 1),
-    ([None], match.match("chart", TRUE, PREDICTED), 3, 1),
+    (["no idea"], matchers.match("chart", TRUE, PREDICTED), 3, 1),
+    ([None], matchers.match("chart", TRUE, PREDICTED), 3, 1),
 ]
 
 
@@ -478,7 +480,7 @@ def test_llm_matcher(replies, expected, asked, fell_back, tmp_path, monkeypatch)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with replying(replies) as server:
         for repeat in range(2):
-            matcher = match.LLMMatcher(server.url, "some-model", tmp_path / "m.jsonl")
+            matcher = matchers.LLMMatcher(server.url, "some-model", tmp_path / "m.jsonl")
             assert matcher("chart", TRUE, PREDICTED) == expected
             assert matcher("chart", TRUE, []) == matcher("chart", [], PREDICTED) == []
             assert (matcher.asked, matcher.fell_back) == ((asked, fell_back) if not repeat or fell_back else (0, 0))
@@ -492,13 +494,13 @@ def test_llm_matcher_on_the_command_line(folder, tmp_path, monkeypatch, capsys):
     with replying(['{"matches": [{"first": 0, "second": 0, "level": "yes"}]}']) as server:
         command = [str(folder), "--predictions", str(answers), "--out", str(tmp_path / "r.json"),
                    "--matcher", server.url, "some-model"]
-        assert bench.main(command) == 0
+        assert main(command) == 0
     # chart 1: yes 1, FP 2, FN 1; chart 2: FN 1; table: yes 1. Two pairs have errors on both sides.
     assert "2 questions asked; 0 pairs fell back" in (told := capsys.readouterr().out)
     assert "| 33.3/33.3" in told.replace("  ", " ")
     assert json.loads((tmp_path / "r.json").read_text())["matcher"] == [server.url, "some-model"]
     command[command.index("--out") + 1] = str(tmp_path / "other" / "r.json")
-    assert bench.main(command) == 2
+    assert main(command) == 2
     assert "did not answer" in capsys.readouterr().err
 
 
@@ -506,7 +508,7 @@ def test_a_judge_behind_a_url(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     out = tmp_path / "r.json"
     with replying(['```json\n{"errors": []}\n```']) as server:
-        assert bench.main([str(folder), "--judge", f"{server.url}#m", "--baselines", "--out", str(out)]) == 0
+        assert main([str(folder), "--judge", f"{server.url}#m", "--baselines", "--out", str(out)]) == 0
     judge, nothing, _ = json.loads(out.read_text())["rows"]
     assert len(server.bodies) == 5 and judge["scores"] == nothing["scores"] and judge["unreadable"] == 0
     assert [part["type"] for part in server.bodies[0]["messages"][0]["content"]] == ["image_url", "image_url", "text"]

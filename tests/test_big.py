@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import bench_gpu
-import random_checkpoint
+from data.experiments import checkpoint, speed_gpu
 import train_rl
 import train_sft
 from data.build import draw_images
@@ -23,7 +22,7 @@ ROW = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "ver
 def nano(tmp_path_factory):
     """Folder of a random model in four files."""
     folder = tmp_path_factory.mktemp("nano")
-    assert random_checkpoint.main(["--shape", "nano", "--shard", "0.0005", "--out", str(folder)]) == 0
+    assert checkpoint.main(["--shape", "nano", "--shard", "0.0005", "--out", str(folder)]) == 0
     assert len(list(folder.glob("model-*-of-00004.safetensors"))) == 4
     return folder
 
@@ -67,7 +66,7 @@ def verdict(judge, pair):
     ("8b", 8_767_123_696, 750, 4096, 12288, 1152, 4608),
 ])
 def test_shapes_are_the_published_ones(nano, shape, weights, stored, width, inner, tower, merged):
-    found = random_checkpoint.tensors(random_checkpoint.make_config(shape, small(nano)[1].tokenizer))
+    found = checkpoint.tensors(checkpoint.make_config(shape, small(nano)[1].tokenizer))
     assert sum(size.numel() for size in found.values()) == weights and len(found) == stored
     assert found["model.language_model.embed_tokens.weight"] == (151936, width)
     assert found["model.language_model.layers.27.mlp.down_proj.weight"] == (width, inner)
@@ -86,7 +85,7 @@ def test_every_tensor_of_the_checkpoint_is_read(nano):
 
 
 def test_mistakes_get_a_sentence(tmp_path, capsys):
-    assert random_checkpoint.main(["--shape", "9b", "--out", str(tmp_path)]) == 2
+    assert checkpoint.main(["--shape", "9b", "--out", str(tmp_path)]) == 2
     assert "choose among nano, 2b, 4b, 8b" in capsys.readouterr().err
 
 
@@ -268,6 +267,6 @@ def test_the_adapter_of_a_4_bit_base_trains_in_float32(nano, tmp_path):
     (["--group", "1"], 2, "--group at least 2"),
 ])
 def test_the_benchmark_says_what_it_lacks(monkeypatch, capsys, flags, code, words):
-    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", *flags])
-    assert bench_gpu.main() == code
+    monkeypatch.setattr(sys, "argv", ["speed_gpu.py", *flags])
+    assert speed_gpu.main() == code
     assert words in "".join(capsys.readouterr())

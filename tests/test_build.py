@@ -9,7 +9,7 @@ import time
 import pytest
 from PIL import Image
 
-import mix_ablation
+from data.experiments import sources
 from conftest import ROOT, script
 from data import build
 from data.build import Settings, family, hold_out
@@ -75,8 +75,8 @@ def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
 ])
 def test_the_ablations_judges_learn_from_their_sets(monkeypatch, tmp_path, by, sets, steps):
     ran = {}
-    monkeypatch.setattr(mix_ablation, "run", lambda out, name, *command: ran.update({name: list(map(str, command))}))
-    files = mix_ablation.parts(mix_ablation.Settings(by=by, steps=9), tmp_path)
+    monkeypatch.setattr(sources, "run", lambda out, name, *command: ran.update({name: list(map(str, command))}))
+    files = sources.parts(sources.Settings(by=by, steps=9), tmp_path)
     trained = {name.removeprefix("train-"): command for name, command in ran.items() if name.startswith("train-")}
     assert {name: c[c.index("--data") + 1].replace(f"{tmp_path}/", "") for name, c in trained.items()} == sets
     assert {name: c[c.index("--steps") + 1] for name, c in trained.items()} == steps

@@ -2,7 +2,7 @@
 import ast
 import random
 
-import proof_labels
+from data.experiments import labels
 import pytest
 
 from data import edit, worlds
@@ -17,8 +17,8 @@ ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">\n'
 
 @pytest.mark.parametrize("task", KINDS)
 def test_edits_are_named_by_the_labels(task):
-    """A sample of tests/proof_labels.py, which does this 300 times a task and more."""
-    seen, right, misses = proof_labels.measure(task, 45, seed=11)
+    """A sample of tests/labels.py, which does this 300 times a task and more."""
+    seen, right, misses = labels.measure(task, 45, seed=11)
     assert right >= 0.99 * seen and seen >= 44, [miss[:3] for miss in misses]
 
 
@@ -43,7 +43,7 @@ def test_only_what_is_meant_changes(task, code, kinds, expected):
 
 @pytest.mark.parametrize("task", KINDS)
 def test_every_kind_applies_somewhere(task):
-    applied = {kind for kind in KINDS[task] for code in proof_labels.PROGRAMS[task].values() for seed in range(4)
+    applied = {kind for kind in KINDS[task] for code in labels.PROGRAMS[task].values() for seed in range(4)
                if edit.EDITORS[task](code, kind, random.Random(seed))}
     assert applied == set(KINDS[task])
 

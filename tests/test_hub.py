@@ -9,6 +9,7 @@ from datasets import Dataset
 from PIL import Image
 
 from data import bench, hub
+from data.bench.__main__ import main as score_judge
 from data.hub import SETS, fetch, list_records, read_rows, unpack
 from data.verdict import CATEGORIES, InputError
 
@@ -205,4 +206,4 @@ def test_the_snapshot_of_vc_rewardbench_is_scored(tmp_path):
         write(tmp_path / row["pred_img_path"], png("blue"))
     pairs = bench.read_pairs(tmp_path)
     assert [(pair.task, len(pair.true.errors)) for pair in pairs] == [("chart", 1), ("table", 1), ("svg", 0)]
-    assert bench.main([str(tmp_path), "--baselines", "--out", str(tmp_path / "scores.json")]) == 0
+    assert score_judge([str(tmp_path), "--baselines", "--out", str(tmp_path / "scores.json")]) == 0

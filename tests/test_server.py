@@ -14,7 +14,7 @@ from PIL import Image
 import train_rl
 import visual_erm as v
 from conftest import ROOT
-from judge_server import JudgeServer, pictures
+from data.serve import JudgeServer, pictures
 from data.models import Chat, PRESETS
 from data.runs import say
 from data.pairs import load_image, read_pairs
@@ -68,7 +68,7 @@ def test_a_policy_behind_a_url_writes_code():
 
 
 def test_verdicts_over_http_equal_those_of_the_same_judge_here():
-    process = subprocess.Popen([sys.executable, ROOT / "tests/judge_server.py", JUDGE, "--trouble", "ok,later,ok"],
+    process = subprocess.Popen([sys.executable, "-m", "data.serve", JUDGE, "--trouble", "ok,later,ok"],
                                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         url = process.stdout.readline().strip()

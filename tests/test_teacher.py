@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 from data import teacher
 from data.samples import judging, verdict_of
-from judge_server import JudgeServer, pictures, question
+from data.serve import JudgeServer, pictures, question
 from render import render_many
 from test_build import FIELDS
 from data.verdict import Discrepancy, Verdict

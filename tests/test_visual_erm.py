@@ -19,10 +19,9 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import visual_erm as v
-from judge_server import JudgeServer
+from data.serve import JudgeServer
 from data.models import PRESETS, Qwen3VLProcessor, choose_preset, fit, generate, load_model, load_processor, preset_for
 from data.metrics import VisionEncoder, rivals, ssim, teds
-from data.runs import say
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
 TEMPLATE = """{%- for message in messages %}<|im_start|>{{ message.role }}

@@ -1,6 +1,6 @@
 """Proof that labels are right: damage programs in a known way, render both, and see whether the label says so.
 
-    python tests/proof_labels.py --n 300
+    python -m data.experiments.labels --n 300
 
 For each task `n` edits, all kinds in turn, on programs drawn by `data/worlds` and on the hand-written ones below
 (several series, subplots, legends, log axes, error bars, annotations, spans, groups, paths). A label is right if it
@@ -16,14 +16,11 @@ It takes a minute or two on two cores.
 import argparse
 import random
 import re
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from data import edit, worlds  # noqa: E402
-from data.compare import compare  # noqa: E402
-from render import render_many  # noqa: E402
+from data import edit, worlds
+from data.compare import compare
+from render import render_many
 
 # kind of edit -> (category, regular expression for the description)
 MEANS = {

@@ -1,6 +1,6 @@
 """Write a Qwen3-VL checkpoint of the published shape with random weights: all of its size, none of its knowledge.
 
-    python tests/random_checkpoint.py --shape 8b --out runs/random_8b        # 17.5 GB on disk, 2 GB of memory
+    python -m data.experiments.checkpoint --shape 8b --out runs/random_8b        # 17.5 GB on disk, 2 GB of memory
 
 With it the scripts show on one machine what they need of memory and time, without a download. The folder looks like
 `Qwen/Qwen3-VL-8B-Instruct` (or internlm/Visual-ERM, the same shape): config, bfloat16 weights in several shards with an
@@ -18,11 +18,10 @@ import torch
 from safetensors.torch import save_file
 from transformers import GenerationConfig, HfArgumentParser, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from data.verdict import InputError  # noqa: E402
-from data.models import load_processor  # noqa: E402
+from data.verdict import InputError
+from data.models import load_processor
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 # text: layers, width, heads, key-value heads, head size, inner width; vision: layers, width, heads, inner width, layers
 # that deepstack takes; words: rows of the embedding; tied: it is the output layer as well. As the published config.json
 # files have it.

@@ -1,7 +1,7 @@
 """A small OpenAI-compatible server, for tests and to try `--judge URL` on a laptop: a judge, or any function, answers.
 
-    python tests/judge_server.py data/tiny/judge --port 8000
-    python tests/judge_server.py data/tiny/judge --port 8001 --trouble ok,429,stall
+    python -m data.serve data/tiny/judge --port 8000
+    python -m data.serve data/tiny/judge --port 8001 --trouble ok,429,stall
 
 It prints its URL when it is ready. `--trouble` makes it misbehave, request by request in turn (see `TROUBLE`; "ok" is
 a proper answer). For real work take vLLM: this one answers one question at a time.
@@ -15,11 +15,9 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 def pictures(body):

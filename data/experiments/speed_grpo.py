@@ -1,6 +1,6 @@
 """Time and memory of a GRPO step, side by side with trl's GRPOTrainer: same model, pictures, group, answer length.
 
-    python tests/bench_grpo.py          # on 2 cores about 4 minutes; with a GPU it uses it
+    python -m data.experiments.speed_grpo          # on 2 cores about 4 minutes; with a GPU it uses it
 
 Both sides take turns, each in a process of its own: 8 pictures, 8 answers of 64 tokens each, a LoRA of rank 16, KL to
 the reference, the oracle reward (rendering included). The figure is the median time of a step after the first two, of
@@ -8,6 +8,7 @@ the better of two turns; memory is the highest use of the process in both turns 
 used when the model was loaded.
 Targets: at most 0.8 of trl's time and no more memory.
 """
+import argparse
 import json
 import resource
 import statistics
@@ -19,8 +20,7 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parent.parent.parent
 P, G, LENGTH, STEPS, TURNS = 8, 8, 64, 8, 2
 
 
@@ -106,8 +106,11 @@ def theirs(folder):
 
 
 def main():
-    if len(sys.argv) == 3:
-        side, folder = sys.argv[1:]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("turn", nargs="*", help="of one turn: ours or trl, and the folder of the model")
+    args = parser.parse_args()
+    if args.turn:
+        side, folder = args.turn
         times, used = {"ours": ours, "trl": theirs}[side](folder)
         print(json.dumps({"step": statistics.median(times[2:]), "memory": used}))
         return
@@ -118,7 +121,8 @@ def main():
         config = Path(folder, "generation_config.json")
         config.write_text(json.dumps(json.loads(config.read_text()) | {"min_new_tokens": LENGTH}))
         for side in ["ours", "trl"] * TURNS:
-            done = subprocess.run([sys.executable, __file__, side, folder], capture_output=True, text=True)
+            done = subprocess.run([sys.executable, "-m", "data.experiments.speed_grpo", side, folder],
+                                  capture_output=True, text=True, cwd=ROOT)
             if done.returncode:
                 sys.exit(done.stderr)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))

@@ -1,7 +1,7 @@
 """What should a judge be trained on? Table 8 at tiny scale: one task or all; and: edits, own errors, or both.
 
-    python tests/mix_ablation.py                                     # by task; hours on 2 cores, --resume is built in
-    python tests/mix_ablation.py --by source --model data/tiny/judge --out runs/mix_source
+    python -m data.experiments.sources                                     # by task; hours on 2 cores, --resume is built in
+    python -m data.experiments.sources --by source --model data/tiny/judge --out runs/mix_source
 
 By task: three sets of pairs, of charts, tables and icons, and four judges from the same start, one for each set and one
 for all three, which is trained as long as the three together, as in the paper. By source: three sets of the same
@@ -25,12 +25,10 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from data.verdict import CATEGORIES, InputError
+from data.runs import same_settings
 
-from data.verdict import CATEGORIES, InputError  # noqa: E402
-from data.runs import same_settings  # noqa: E402
-
+ROOT = Path(__file__).resolve().parent.parent.parent
 JUDGES = {  # name of a judge: the sets it learns from
     "task": {task: [task] for task in CATEGORIES} | {"mix": list(CATEGORIES)},
     "source": {"edit": ["edit"], "half": ["half"], "infer": ["infer"]},

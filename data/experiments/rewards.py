@@ -1,8 +1,8 @@
 """The paper's main finding at tiny scale: the same policy trained with different rewards, three seeds for each task.
 
-    python tests/compare_rewards.py                                  # hours on 2 cores; goes on where it was stopped
-    python tests/compare_rewards.py --table runs/rewards/rl.csv      # only print the table of finished runs
-    python tests/compare_rewards.py --hacking hacking.png            # pictures: reward up, fidelity down
+    python -m data.experiments.rewards                                  # hours on 2 cores; goes on where it was stopped
+    python -m data.experiments.rewards --table runs/rewards/rl.csv      # only print the table of finished runs
+    python -m data.experiments.rewards --hacking hacking.png            # pictures: reward up, fidelity down
 
 Each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone. OUT/rl.csv gets the
 held-out rows of all logs. The table has, for each reward, the fidelity on the held-out pictures at the last step: mean
@@ -20,8 +20,7 @@ from pathlib import Path
 
 from transformers import HfArgumentParser
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parent.parent.parent
 COLUMNS = ("task", "reward", "seed", "step", "fidelity", "held_executes", "proxy", "greedy")
 
 

@@ -1,7 +1,7 @@
 """How fast render.py is, each target as a ratio measured in one run, and whether it leaks.
 
-    python tests/bench_render.py            # about 5 minutes on 2 idle cores
-    python tests/bench_render.py --quick    # a tenth of the renders
+    python -m data.experiments.speed_render            # about 5 minutes on 2 idle cores
+    python -m data.experiments.speed_render --quick    # a tenth of the renders
 
 Prints one line a target: figure, target, PASS or FAIL; the exit code is 1 if one fails. Figures are
 per second of processor time of all processes involved (this one, the workers, their children), so
@@ -32,9 +32,8 @@ import time
 
 import psutil
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from data.renderers import pool  # noqa: E402
-from render import render_many  # noqa: E402
+from data.renderers import pool
+from render import render_many
 
 SIZE = (128, 128)
 START = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(2, 2))\n"

@@ -1,10 +1,10 @@
 """What the big presets need: peak memory, seconds a step and tokens a second, on cards of 24 and 48 GB.
 
-    python tests/bench_gpu.py --shape 8b                              # needs a GPU; call it again until nothing is left
-    python tests/bench_gpu.py --shape nano --length 16 --most 16      # the same code on a CPU; figures without meaning
-    python tests/bench_gpu.py --shape 8b --cpu --scripts sft --most 1 --minutes 600    # the real shape without a GPU
+    python -m data.experiments.speed_gpu --shape 8b                              # needs a GPU; call it again until nothing is left
+    python -m data.experiments.speed_gpu --shape nano --length 16 --most 16      # the same code on a CPU; figures without meaning
+    python -m data.experiments.speed_gpu --shape 8b --cpu --scripts sft --most 1 --minutes 600    # the real shape without a GPU
 
-The weights are random (tests/random_checkpoint.py), memory and time are not. A row is a process of its own, in which
+The weights are random (data/experiments/checkpoint.py), memory and time are not. A row is a process of its own, in which
 PyTorch may take no more than the card's decimal GB (24 GB: the 24 GiB of a card, less what the driver and a screen
 take). Three scripts are measured, with pictures of `--side` px and answers of `--length` tokens:
 
@@ -33,8 +33,7 @@ import torch
 from PIL import Image
 from transformers import HfArgumentParser
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+ROOT = Path(__file__).resolve().parent.parent.parent
 PRESET = {"nano": "8b", "2b": "2b", "4b": "8b", "8b": "8b"}
 COLUMNS = ("gpu", "shape", "script", "side", "length", "prompts", "group", "card_gb", "at_once", "peak_gb", "s_step",
            "tokens_s", "note")
@@ -193,8 +192,8 @@ def write(out, rows):
 
 def run(key, folder, seconds):
     """The row of a measurement. Raises subprocess.TimeoutExpired."""
-    done = subprocess.run([sys.executable, __file__, "measure", json.dumps([key, folder])], capture_output=True,
-                          text=True, timeout=seconds)
+    done = subprocess.run([sys.executable, "-m", "data.experiments.speed_gpu", "measure", json.dumps([key, folder])], capture_output=True,
+                          text=True, timeout=seconds, cwd=ROOT)
     if done.returncode:
         why = (done.stderr.strip() or "killed").splitlines()[-1].replace(",", ";").replace("|", "/")[:200]
         return key | {"note": f"failed ({done.returncode}): {why}"}
@@ -219,9 +218,9 @@ def main():
         return 0
     folder, out = Path(settings.weights or f"runs/random_{settings.shape}").resolve(), Path(settings.out)
     if not (folder / "model.safetensors.index.json").is_file():
-        import random_checkpoint
+        from data.experiments import checkpoint
 
-        if random_checkpoint.main(["--shape", settings.shape, "--out", str(folder)]):
+        if checkpoint.main(["--shape", settings.shape, "--out", str(folder)]):
             return 2
     out.mkdir(parents=True, exist_ok=True)
     rows = list(csv.DictReader(open(out / "bench.csv"))) if (out / "bench.csv").is_file() else []
