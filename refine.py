@@ -1,336 +1,307 @@
-"""Look, be told, try again: test-time scaling with the judge's list as feedback (Eq. 7-9 of the paper).
+"""Refine: test-time scaling with the judge's list as feedback (Eq. 7-9).
 
-    y_0 ~ policy(. | x)                                  (Eq. 7: a draft from the picture)
-    r_t, f_t = judge(x, render(y_t))                     (Eq. 8: its reward and its list of discrepancies)
-    y_{t+1} ~ policy(. | x, y_t, f_t)  while r_t < R     (Eq. 9: a revision, at most `--rounds` times)
+    y_0 ~ policy(. | x)                                (Eq. 7: a draft from the picture)
+    r_t, f_t = judge(x, render(y_t))                   (Eq. 8: its reward, its list of errors)
+    y_{t+1} ~ policy(. | x, y_t, f_t)  while r_t < R   (Eq. 9: a revision, at most --rounds times)
 
-    python refine.py data/examples/images/chart-000033-0.png --task chart     # one picture; seconds on a laptop
-    python refine.py --eval data/bench --rounds 4                        # what feedback is worth, on many pictures
-    python refine.py photo.png --task chart --model http://localhost:8000/v1 --judge internlm/Visual-ERM
+    python refine.py data/examples/images/chart-000033-0.png --task chart     # one picture; seconds
+    python refine.py --eval data/bench --rounds 4                  # what feedback is worth
+    python refine.py photo.png --task chart --model http://localhost:8000/v1
 
-`--out` gets the best code, strip.png (the reference and every round, the errors named below) and report.html; `--eval`
-writes table.md, rounds.csv and rounds.png instead. Departures from the paper: (1) the best round by reward is kept,
-not the last (`--keep last` is the paper's way); (2) code that does not render is revised with the renderer's sentence;
-(3) a single picture has no batch to be normalised by: r = clip(1 - S / 50, 0, 1), and R = 1 means: no error found.
-In `--eval` feedback without a reward to trust (none, self) uses all rounds and keeps the last.
+OUT gets the best code, strip.png (the reference and every round, the errors named below) and
+report.html; with `--eval` table.md, rounds.csv and rounds.png instead. Departures from the paper:
+
+1. The best round by reward is kept, not the last (`--keep last` is the paper's way).
+2. Code that does not render is revised with the renderer's sentence.
+3. A single picture has no batch to be normalised by: r = clip(1 - S / 50, 0, 1), and R = 1 means
+   that no error was found. Feedback without a reward to trust (none, self) uses all rounds of
+   `--eval` and keeps the last.
+
+From data/ come: examples of a folder (build), prompts to programs (engine), the exact comparison
+(compare), models that answer (models), strip, page and plot (report). An Example is a picture with
+its task, the size to draw at and, where the truth is known, code and scene.
 """
-import csv
-import json
+import math
 import sys
-import textwrap
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import torch
-from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
-from transformers import HfArgumentParser
-
-from data.build import references
-from data.compare import compare, fidelity
-from render import Rendering, SandboxMissing, extract_code
+from data import runs
+from data.runs import flag
 from data.verdict import CATEGORIES, InputError, Verdict
-from data.models import Chat, fit, preset_for, size_of
-from data.report import html_report
-from data.runs import same_settings
-from data.pairs import load_image, read_pairs
-from render import draw_alike
-from visual_erm import (NOTHING_SAID, SCALE, VisualERM, code_messages, judge_messages,
-                        revise_messages, verm_rewards)
-
-SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
 
 
 @dataclass
 class Settings:
     # what
-    task: str = field(default="", metadata={"help": "chart, table or svg: what the picture shows"})
-    eval: str = field(default="", metadata={"help": "folder with a pairs.jsonl: compare kinds of feedback on it"})
+    task: str = flag("", "chart, table or svg: what the picture shows")
+    eval: str = flag("", "folder of pairs: compare kinds of feedback on it")
     # how
-    preset: str = field(default="", metadata={"help": "row of PRESETS; default: tiny, 8b for models elsewhere"})
-    model: str = field(default="", metadata={"help": "policy: folder, adapter, hub name or URL; default: the preset's"})
-    judge: str = field(default="", metadata={"help": "judge: folder, adapter, hub name or URL; default: the preset's"})
-    rounds: int = field(default=3, metadata={"help": "revisions at most"})
-    threshold: float = field(default=1.0, metadata={"help": "stop at this reward, 0-1; 1 = the judge finds nothing"})
-    keep: str = field(default="best", metadata={"help": "which round is the answer: best (by reward) or last"})
+    preset: str = flag("", "tiny, 2b or 8b; default: tiny, 8b for models not on this disk")
+    model: str = flag("", "policy: folder, adapter, hub name or URL; default: the preset's")
+    judge: str = flag("", "judge: folder, adapter, hub name or URL; default: the preset's")
+    rounds: int = flag(3, "revisions at most")
+    threshold: float = flag(1.0, "stop at this reward, 0-1; 1 = the judge finds nothing")
+    keep: str = flag("best", "the answer: best (by reward) or last round")
     # evaluation
-    feedback: str = field(default="none,self,judge,oracle,best-of-n", metadata={"help": "what --eval compares"})
-    seeds: int = field(default=3, metadata={"help": "runs of each kind in --eval; they take --seed and those after it"})
-    temperature: float = field(default=1.0, metadata={"help": "of drafts and revisions; 0 takes the likeliest tokens"})
-    limit: int = field(default=150, metadata={"help": "pictures in --eval at most"})
-    beside: str = field(default="", metadata={"help": "--out of an earlier --eval to draw in the same plot"})
-    out: str = field(default="runs/refine", metadata={"help": "folder for what is written"})
-    seed: int = field(default=0, metadata={"help": "fixes what is sampled"})
-    resume: bool = field(default=False, metadata={"help": "go on with an --eval that was cut short"})
+    feedback: str = flag("none,self,judge,oracle,best-of-n", "what --eval compares")
+    seeds: int = flag(3, "runs of each kind: --seed and those after it")
+    temperature: float = flag(1.0, "0 takes the likeliest tokens")
+    limit: int = flag(150, "pictures in --eval at most")
+    compare: str = flag("", "--out of an earlier --eval to draw in the same plot", "--beside")
+    out: str = flag("runs/refine", "folder for what is written")
+    seed: int = flag(0, "fixes what is sampled")
+    resume: bool = flag(False, "go on with an --eval that was cut short")
+
+
+PICTURE = dict(nargs="?", help="the picture to redraw as code")
+if __name__ == "__main__":
+    runs.parse(Settings, None, __doc__, picture=PICTURE)  # before the slow imports of torch
+
+import torch
+from tqdm import tqdm
+
+from data.build import reference_examples
+from data.compare import compare, fidelity
+from data.engine import write_programs, write_revisions
+from data.models import Chat, drawing_size, fit, preset_for
+from data.pairs import Example, load_image, read_pairs
+from data.report import film_strip, html_report, rounds_plot, rounds_table
+from render import RenderError, Rendering, draw_alike
+from visual_erm import NOTHING_SAID, SCALE, VisualERM, judge_messages, verm_rewards
+
+SUFFIX = {"chart": "py", "table": "html", "svg": "svg"}
+FEEDBACK = "none", "self", "judge", "oracle", "best-of-n"
 
 
 @dataclass
 class Round:
-    """One program on the way: what was drawn, what was said about it, what it earned."""
+    """One program on the way: how it was drawn, what was said about it, what it earned."""
+
     code: str
-    drawing: object                          # Rendering, or RenderError
+    rendering: Rendering | RenderError
     feedback: str = ""
-    reward: float = 0.0                      # r_t of Eq. 8, in [0, 1]; 0 for code that does not render
+    reward: float = 0.0  # r_t of Eq. 8, in [0, 1]; 0 for code that does not render
     verdict: Verdict | None = None
 
 
-# ------------------------------------------------------------------------------------------ 1. who gives feedback
-# A critic takes (items, drawings), only those that rendered, and gives (feedback, reward, verdict) for each. An item is
-# a prompt as of data.build: task, image, size and, where the truth is known, scene.
+# --- 1. who gives feedback ---
+# A critic takes examples and the renderings of their programs, only those that rendered, and gives
+# (feedback, reward, verdict) for each.
 
 
-def by_judge(judge):
+def by_judge(examples: list[Example], renderings: list[Rendering], judge: VisualERM):
     """The judge's list, as JSON; what it said if that was no verdict."""
-    def critic(items, drawings):
-        verdicts = judge.judge([(item["task"], item["image"], drawn.image) for item, drawn in zip(items, drawings)])
-        return [(verdict.to_json() if verdict.readable else verdict.raw or "no answer", worth(verdict), verdict)
-                for verdict in verdicts]
-    return critic
+    verdicts = judge.judge([(example.task, example.image, drawn.image)
+                            for example, drawn in zip(examples, renderings)])
+    said = [verdict.to_json() if verdict.readable else verdict.raw or "no answer"
+            for verdict in verdicts]
+    return [(words, reward_of(verdict), verdict) for words, verdict in zip(said, verdicts)]
 
 
-def by_oracle(items, drawings):
+def by_oracle(examples: list[Example], renderings: list[Rendering]):
     """The exact list, measured from what both pictures show: the ceiling."""
-    verdicts = [Verdict(item["task"], compare(item["scene"], drawn.scene)) for item, drawn in zip(items, drawings)]
-    return [(verdict.to_json(), worth(verdict), verdict) for verdict in verdicts]
+    verdicts = [Verdict(example.task, compare(example.scene, drawn.scene))
+                for example, drawn in zip(examples, renderings)]
+    return [(verdict.to_json(), reward_of(verdict), verdict) for verdict in verdicts]
 
 
-def by_itself(policy):
-    """Self-reflection: the policy is asked the judge's question, and its answer is taken as it is."""
-    def critic(items, drawings):
-        canvas = policy.row["canvas"]
-        answers = policy.write([judge_messages(item["task"], fit(item["image"], canvas), fit(drawn.image, canvas))
-                                for item, drawn in zip(items, drawings)])
-        verdicts = [Verdict.parse(item["task"], answer) for item, answer in zip(items, answers)]
-        return [(answer, worth(verdict), verdict)
-                for answer, verdict in zip(answers, verdicts)]
-    return critic
+def by_itself(examples: list[Example], renderings: list[Rendering], policy: Chat):
+    """Self-reflection: the policy is asked the judge's question; its answer is taken as it is."""
+    canvas = policy.preset["canvas"]
+    conversations = [judge_messages(one.task, fit(one.image, canvas), fit(drawn.image, canvas))
+                     for one, drawn in zip(examples, renderings)]
+    answers = policy.write(conversations)
+    verdicts = [Verdict.parse(example.task, answer) for example, answer in zip(examples, answers)]
+    return [(answer, reward_of(verdict), verdict) for answer, verdict in zip(answers, verdicts)]
 
 
-def by_nobody(items, drawings):
-    """No feedback: asked to look again, and told nothing."""
-    return [(NOTHING_SAID, 0.0, None) for _ in items]
+def by_nobody(examples: list[Example], renderings: list[Rendering]):
+    """No feedback: the policy is asked to look again and told nothing."""
+    return [(NOTHING_SAID, 0.0, None) for _ in examples]
 
 
-def worth(verdict):
+def reward_of(verdict: Verdict) -> float:
     """r_t of a verdict, at the fixed scale."""
-    return verm_rewards([verdict], SCALE)[0] - 1
+    return verm_rewards([verdict], SCALE)[0]
 
 
-# ---------------------------------------------------------------------------------------------------- 2. the loop
-def refine(items, policy, critic, rounds, threshold, temperature=0.0):
-    """Eq. 7-9 for all `items` at once: for each the list of its Rounds, the draft first."""
-    canvas = policy.row["canvas"]
-    pictures = [fit(item["image"], canvas) for item in items]
-    history = [[] for _ in items]
-    active = list(range(len(items)))
-    answers = policy.write([code_messages(items[i]["task"], pictures[i]) for i in active], temperature)        # Eq. 7
+# --- 2. the loop (Eq. 7-9) ---
+
+
+def refine(examples: list[Example], policy: Chat, critic: Callable, rounds: int, threshold: float,
+           temperature: float = 0.0) -> list[list[Round]]:
+    """Eq. 7-9 for all `examples` at once: for each the list of its Rounds, the draft first."""
+    histories = [[] for _ in examples]
+    active = list(zip(examples, histories))  # those that still need a revision
+    codes = write_programs(policy, examples, temperature)  # Eq. 7
     for t in range(rounds + 1):
-        codes = [extract_code(items[i]["task"], answer) for i, answer in zip(active, answers)]
-        drawings = draw_alike([items[i] for i in active], codes)
-        good = [k for k, drawn in enumerate(drawings) if isinstance(drawn, Rendering)]
-        said = dict(zip(good, critic([items[active[k]] for k in good], [drawings[k] for k in good])))          # Eq. 8
-        for k, i in enumerate(active):
-            feedback, reward, verdict = said.get(k) or (f"It cannot be drawn: {drawings[k]}", 0.0, None)
-            history[i].append(Round(codes[k], drawings[k], feedback, reward, verdict))
-        active = [i for i in active if history[i][-1].reward < threshold]
+        current = [example for example, _ in active]
+        renderings = draw_alike(current, codes)
+        good = [k for k, drawn in enumerate(renderings) if isinstance(drawn, Rendering)]
+        words = critic([current[k] for k in good], [renderings[k] for k in good])  # Eq. 8
+        said = dict(zip(good, words))
+        for k, (_, history) in enumerate(active):
+            unseen = (f"It cannot be drawn: {renderings[k]}",)
+            history.append(Round(codes[k], renderings[k], *said.get(k, unseen)))
+        active = [one for one in active if one[1][-1].reward < threshold]
         if t == rounds or not active:
-            return history
-        answers = policy.write([revise_messages(items[i]["task"], pictures[i], history[i][-1].code,
-                                                history[i][-1].feedback) for i in active], temperature)       # Eq. 9
+            break
+        current = [example for example, _ in active]
+        drafts = [(history[-1].code, history[-1].feedback) for _, history in active]
+        codes = write_revisions(policy, current, drafts, temperature)  # Eq. 9
+    return histories
 
 
-def load(settings, row):
-    """(policy, judge). They share one base in memory where both come from the same one."""
-    policy = Chat(settings.model or row["model"], row)
-    return policy, VisualERM(settings.judge or row["judge"], row, beside=policy)
-
-
-def answer_of(history, keep):
+def answer_of(history: list[Round], keep: str) -> Round:
     """The round whose code is the answer: the best by reward (of equals the first), or the last."""
-    return history[-1] if keep == "last" else max(history, key=lambda r: (isinstance(r.drawing, Rendering), r.reward))
+    if keep == "last":
+        return history[-1]
+    return max(history, key=lambda one: (isinstance(one.rendering, Rendering), one.reward))
 
 
-# ------------------------------------------------------------------------------------------------ 3. one picture
-def film_strip(image, history, side=256):
-    """One picture: the reference, then every round, with reward and errors in words below."""
-    frames = [("reference", image, "")]
-    for t, r in enumerate(history):
-        words = r.feedback if r.verdict is None or not r.verdict.readable else "\n".join(
-            f"{'*' * e.severity} {e.location}: {e.description}" for e in r.verdict.errors) or "no error found"
-        drawn = r.drawing.image if isinstance(r.drawing, Rendering) else Image.new("RGB", (side, side), "white")
-        frames.append((f"{'draft' if t == 0 else f'round {t}'}: reward {r.reward:.2f}", drawn, words))
-    small, big = ImageFont.load_default(11), ImageFont.load_default(13)
-    texts = ["\n".join(line for row in words.splitlines() for line in textwrap.wrap(row, 42) or [""])
-             for _, _, words in frames]
-    height = side + 34 + 15 * max(text.count("\n") + 1 for text in texts)
-    strip = Image.new("RGB", (len(frames) * (side + 12) + 12, height + 12), "#f4f4f4")
-    pen = ImageDraw.Draw(strip)
-    for n, ((title, picture, _), text) in enumerate(zip(frames, texts)):
-        x, scale = 12 + n * (side + 12), side / max(picture.size)
-        picture = picture.resize([max(1, round(s * scale)) for s in picture.size],
-                                 Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS)
-        pen.text((x, 6), title, fill="black", font=big)
-        strip.paste(picture, (x, 26))
-        pen.multiline_text((x, side + 32), text, fill="#a02020", font=small, spacing=3)
-    return strip
+def load(settings: Settings, preset: dict) -> tuple[Chat, VisualERM]:
+    """(policy, judge). They share one base in memory where both come from the same one."""
+    policy = Chat(settings.model or preset["model"], preset)
+    return policy, VisualERM(settings.judge or preset["judge"], preset, share_with=policy)
 
 
-def refine_one(path, settings, row):
+# --- 3. one picture ---
+
+
+def refine_one(path: str, settings: Settings, preset: dict) -> None:
     """Refine one picture, print every round, write code, film strip and report."""
-    image = fit(load_image(path), row["canvas"])
-    item = {"task": settings.task, "image": image, "size": size_of(image, row)}
-    policy, judge = load(settings, row)
+    image = fit(load_image(path), preset["canvas"])
+    example = Example(settings.task, image, drawing_size(image, preset))
+    policy, judge = load(settings, preset)
     torch.manual_seed(settings.seed)
-    (history,) = refine([item], policy, by_judge(judge), settings.rounds, settings.threshold, settings.temperature)
-    for t, r in enumerate(history):
-        print(f"{'draft' if t == 0 else f'round {t}'}: reward {r.reward:.2f}")
-        for error in r.verdict.errors if r.verdict else ():
-            print(f"  {'*' * error.severity:3} {error.category}, {error.location}: {error.description}")
-        print("" if r.verdict and r.verdict.readable else f"  {r.feedback[:200]}\n", end="")
+    (history,) = refine([example], policy, partial(by_judge, judge=judge), settings.rounds,
+                        settings.threshold, settings.temperature)
+    frames, cards = [("reference", image, "")], []
+    for t, one in enumerate(history):
+        name = "draft" if t == 0 else f"round {t}"
+        words = one.feedback[:200]
+        if one.verdict and one.verdict.readable:
+            words = "\n".join(f"{'*' * error.severity:3} {error.location}: {error.description}"
+                              for error in one.verdict.errors) or "no error found"
+        print(f"{name}: reward {one.reward:.2f}\n  " + words.replace("\n", "\n  "))
+        drawn = one.rendering.image if isinstance(one.rendering, Rendering) else None
+        frames.append((f"{name}: reward {one.reward:.2f}", drawn, words))
+        images = [("reference", image)] + ([("rendering", drawn)] if drawn else [])
+        cards.append({"title": name, "images": images, "values": {"reward": one.reward},
+                      "verdicts": {"": one.verdict},
+                      "texts": {"code": one.code, "feedback": one.feedback}})
     best, out = answer_of(history, settings.keep), Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     code = out / f"answer.{SUFFIX[settings.task]}"
-    code.write_text(best.code + "\n", "utf-8")
-    film_strip(image, history).save(out / "strip.png")
-    cards = [{"title": "draft" if t == 0 else f"round {t}", "verdicts": {"": r.verdict}, "values": {"reward": r.reward},
-              "images": [("reference", image)] + [("drawn", d.image) for d in [r.drawing] if isinstance(d, Rendering)],
-              "texts": {"code": r.code, "feedback": r.feedback}} for t, r in enumerate(history)]
-    (out / "report.html").write_text(html_report(f"Refining {Path(path).name}", cards,
-                                                 f"The answer is round {history.index(best)}."), "utf-8")
-    print(f"The answer is round {history.index(best)} (reward {best.reward:.2f}): {code}, {out / 'strip.png'}, "
+    runs.write_text(code, best.code + "\n")
+    film_strip(frames).save(out / "strip.png")
+    chosen = f"The answer is round {history.index(best)}"
+    page = html_report(f"Refining {Path(path).name}", cards, f"{chosen}.")
+    runs.write_text(out / "report.html", page)
+    print(f"{chosen} (reward {best.reward:.2f}): {code}, {out / 'strip.png'}, "
           f"{out / 'report.html'}")
 
 
-# ------------------------------------------------------------------------------------------------ 4. many pictures
-def best_of(items, policy, judge, n, temperature):
-    """The other way to spend tokens: n independent drafts, for each prefix of them the judge's favourite; as Rounds."""
-    drafts = [refine(items, policy, by_judge(judge), 0, 0.0, temperature) for _ in range(n)]
-    rounds = [[tries[i][0] for tries in drafts] for i in range(len(items))]
-    return [[answer_of(tried[:k + 1], "best") for k in range(n)] for tried in rounds]
+# --- 4. many pictures ---
 
 
-def measure(items, histories, rounds, keep):
-    """[(fidelity, executed) after each round 0..rounds], averages over items, 0-100."""
+def best_of(examples: list[Example], policy: Chat, judge: VisualERM, n: int, temperature: float):
+    """The other way to spend tokens: histories[i][k] is the best of the first k + 1 drafts."""
+    critic = partial(by_judge, judge=judge)
+    drafts = [refine(examples, policy, critic, 0, 0.0, temperature) for _ in range(n)]
+    histories = []
+    for i in range(len(examples)):
+        tried = [draft[i][0] for draft in drafts]
+        histories.append([answer_of(tried[:k + 1], "best") for k in range(n)])
+    return histories
+
+
+def measure(examples: list[Example], histories: list[list[Round]], rounds: int, keep: str):
+    """[(fidelity, render rate) after each round 0..rounds], averages over examples, 0-100."""
     table = []
     for t in range(rounds + 1):
-        chosen = [answer_of(history[:t + 1], keep) for history in histories]
-        scenes = [r.drawing.scene for r in chosen]
-        points = [fidelity(item["scene"], scene) for item, scene in zip(items, scenes)]
-        table.append((sum(points) / len(points), 100 * sum(scene is not None for scene in scenes) / len(scenes)))
+        scenes = [answer_of(history[:t + 1], keep).rendering.scene for history in histories]
+        points = [fidelity(example.scene, scene) for example, scene in zip(examples, scenes)]
+        rendered = sum(scene is not None for scene in scenes)
+        table.append((sum(points) / len(points), 100 * rendered / len(scenes)))
     return table
 
 
-def evaluate(settings, row):
-    """Fidelity and execution rate after each round for every kind of feedback and seed: rounds.csv, table, plot."""
+def evaluate(settings: Settings, preset: dict) -> None:
+    """Fidelity after each round for every kind of feedback and seed: rounds.csv, table, plot."""
     out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
-    path, columns = out / "rounds.csv", ("feedback", "seed", "round", "fidelity", "executes", "tokens")
-    rows = list(csv.DictReader(open(path))) if settings.resume and path.exists() else []
+    path = out / "rounds.csv"
+    # tokens: all that the policy wrote in the run, the same in each of its rows
+    columns = "feedback", "seed", "round", "fidelity", "executes", "tokens"
+    rows = runs.read_csv(path) if settings.resume and path.exists() else []
     if settings.resume:
-        same_settings(out, settings, free=("feedback", "seeds", "beside"))
-    else:
-        path.unlink(missing_ok=True)                        # or a later --resume could mix the rows of two runs
-    (out / "config.json").write_text(json.dumps(asdict(settings), indent=1) + "\n")
-    items = list(islice(references(read_pairs(settings.eval), row), settings.limit))
-    if not items:
+        runs.check_settings(out, settings, free=("feedback", "seeds", "compare"))
+    runs.save_settings(out, settings)
+    if not settings.resume:
+        path.unlink(missing_ok=True)  # or a later --resume could mix the rows of two runs
+    examples = list(islice(reference_examples(read_pairs(settings.eval), preset), settings.limit))
+    if not examples:
         raise InputError(f"{settings.eval} has no picture to refine.")
-    policy, judge = load(settings, row)
-    critics = {"none": by_nobody, "self": by_itself(policy), "judge": by_judge(judge), "oracle": by_oracle}
+    policy, judge = load(settings, preset)
+    critics = {"none": by_nobody, "self": partial(by_itself, policy=policy),
+               "judge": partial(by_judge, judge=judge), "oracle": by_oracle}
+    kinds = settings.feedback.split(",")
     seeds = range(settings.seed, settings.seed + settings.seeds)
-    wanted = [(kind, seed) for kind in settings.feedback.split(",") for seed in seeds]
-    if unknown := [kind for kind, _ in wanted if kind not in (*critics, "best-of-n")]:
-        raise InputError(f"--feedback {unknown[0]!r} is unknown; choose among {', '.join(critics)}, best-of-n.")
-    for kind, seed in tqdm(wanted, unit="run"):
-        if any(r["feedback"] == kind and int(r["seed"]) == seed for r in rows):
-            continue                                                                # done before the run was cut short
+    done = {(row["feedback"], int(row["seed"])) for row in rows}
+    for kind, seed in tqdm([(kind, seed) for kind in kinds for seed in seeds], unit="run"):
+        if (kind, seed) in done:
+            continue  # before the run was cut short
         torch.manual_seed(seed)
         policy.tokens = 0
+        trusted = kind in ("judge", "oracle", "best-of-n")
         if kind == "best-of-n":
-            histories = best_of(items, policy, judge, settings.rounds + 1, settings.temperature)
+            histories = best_of(examples, policy, judge, settings.rounds + 1, settings.temperature)
         else:
-            threshold = settings.threshold if kind in ("judge", "oracle") else 2.0   # others cannot know when to stop
-            histories = refine(items, policy, critics[kind], settings.rounds, threshold, settings.temperature)
-        keep = settings.keep if kind in ("judge", "oracle", "best-of-n") else "last"
-        for t, (points, executes) in enumerate(measure(items, histories, settings.rounds, keep)):
+            threshold = settings.threshold if trusted else math.inf  # the others use all rounds
+            histories = refine(examples, policy, critics[kind], settings.rounds, threshold,
+                               settings.temperature)
+        keep = settings.keep if trusted else "last"
+        for t, (points, rendered) in enumerate(measure(examples, histories, settings.rounds, keep)):
             rows.append({"feedback": kind, "seed": seed, "round": t, "fidelity": f"{points:.2f}",
-                         "executes": f"{executes:.2f}", "tokens": policy.tokens})
-        temporary = path.with_suffix(".tmp")
-        with open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-        temporary.replace(path)
-    table = summary(rows, settings.rounds)
-    (out / "table.md").write_text(table + "\n")
-    runs = {out.name: rows}
-    if settings.beside:
-        before = Path(settings.beside)
-        runs = {before.name: list(csv.DictReader(open(before / "rounds.csv")))} | runs
-    plot(runs, out / "rounds.png")
-    print(f"{len(items)} pictures\n{table}\nwritten: {path}, {out / 'table.md'}, {out / 'rounds.png'}")
+                         "executes": f"{rendered:.2f}", "tokens": policy.tokens})
+        runs.write_csv(path, columns, rows)
+    table = rounds_table(rows, settings.rounds)
+    runs.write_text(out / "table.md", table + "\n")
+    panels = {out.name: rows}
+    if settings.compare:
+        before = Path(settings.compare)
+        panels = {before.name: runs.read_csv(before / "rounds.csv")} | panels
+    rounds_plot(out / "rounds.png", panels)
+    print(f"{len(examples)} pictures\n{table}\nwritten: {path}, {out / 'table.md'}, "
+          f"{out / 'rounds.png'}")
 
 
-def mean_and_spread(rows, kind, t, column):
-    """(mean, half the range) over the seeds."""
-    values = [float(r[column]) for r in rows if r["feedback"] == kind and int(r["round"]) == t]
-    return (sum(values) / len(values), (max(values) - min(values)) / 2) if values else (float("nan"), 0.0)
-
-
-def summary(rows, rounds):
-    """Fidelity after each round, mean and half the range over seeds, and the sampled tokens, as Markdown."""
-    lines = [f"| feedback | {' | '.join(f'round {t}' for t in range(rounds + 1))} | executes | tokens |",
-             "| --- " * (rounds + 4) + "|"]
-    for kind in dict.fromkeys(r["feedback"] for r in rows):
-        cells = ["{:.1f} ± {:.1f}".format(*mean_and_spread(rows, kind, t, "fidelity")) for t in range(rounds + 1)]
-        executes, tokens = (mean_and_spread(rows, kind, rounds, column)[0] for column in ("executes", "tokens"))
-        lines.append(f"| {kind} | {' | '.join(cells)} | {executes:.1f} % | {tokens:.0f} |")
-    return "\n".join(lines)
-
-
-def plot(runs, path):
-    """Fidelity against rounds, a line for each kind of feedback and a panel for each run: {its name: its rows}."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    fig, axes = plt.subplots(1, len(runs), figsize=(4.5 * len(runs) + 1.5, 3.6), sharey=True, squeeze=False,
-                             layout="constrained")
-    kinds = list(dict.fromkeys(r["feedback"] for rows in runs.values() for r in rows))
-    for ax, (name, rows) in zip(axes[0], runs.items()):
-        rounds = range(1 + max(int(r["round"]) for r in rows))
-        for n, kind in enumerate(kinds):                                            # the same colour in every panel
-            points = [mean_and_spread(rows, kind, t, "fidelity") for t in rounds]
-            ax.errorbar(rounds, [p for p, _ in points], [s for _, s in points], label=kind, capsize=3, marker="o",
-                        color=f"C{n}")
-        ax.set(title=name, xlabel="round", xticks=rounds)
-    axes[0][0].set(ylabel="fidelity (0-100)")
-    fig.legend(*axes[0][0].get_legend_handles_labels(), loc="outside right center")
-    fig.savefig(path, dpi=100)
-    plt.close(fig)
-
-
-def main(arguments=None):
-    """Exit code 0, or 2 for what the user can put right."""
-    parser = HfArgumentParser(Settings, description=__doc__.splitlines()[0])
-    parser.add_argument("picture", nargs="?", help="the picture to redraw as code")
-    settings, rest = parser.parse_args_into_dataclasses(arguments)
-    try:
-        if bool(rest.picture) == bool(settings.eval):
-            raise InputError("Give one picture, or --eval FOLDER.")
-        if rest.picture and settings.task not in CATEGORIES:
-            raise InputError(f"--task says what the picture shows: {', '.join(CATEGORIES)}; not {settings.task!r}.")
-        if settings.beside and not Path(settings.beside, "rounds.csv").is_file():
-            raise InputError(f"--beside: there is no {settings.beside}/rounds.csv; make it with --eval and --out.")
-        if settings.keep not in ("best", "last"):
-            raise InputError(f"--keep is best or last, not {settings.keep!r}.")
-        row = preset_for(settings.preset, settings.model, settings.judge)
-        evaluate(settings, row) if settings.eval else refine_one(rest.picture, settings, row)
-    except (InputError, SandboxMissing) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+@runs.script
+def main(argv: list[str] | None = None) -> None:
+    """Refine one picture, or compare kinds of feedback on many."""
+    settings = runs.parse(Settings, argv, __doc__, picture=PICTURE)
+    if bool(settings.picture) == bool(settings.eval):
+        raise InputError("Give one picture, or --eval FOLDER.")
+    if settings.picture and settings.task not in CATEGORIES:
+        raise InputError(f"--task says what the picture shows: {', '.join(CATEGORIES)}; not "
+                         f"{settings.task!r}.")
+    if settings.compare and not Path(settings.compare, "rounds.csv").is_file():
+        raise InputError(f"--compare: there is no {settings.compare}/rounds.csv; make it with "
+                         "--eval and --out.")
+    if unknown := [kind for kind in settings.feedback.split(",") if kind not in FEEDBACK]:
+        raise InputError(f"--feedback {unknown[0]!r} is unknown; choose among "
+                         f"{', '.join(FEEDBACK)}.")
+    if settings.keep not in ("best", "last"):
+        raise InputError(f"--keep is best or last, not {settings.keep!r}.")
+    preset = preset_for(settings.preset, settings.model, settings.judge)
+    if settings.eval:
+        evaluate(settings, preset)
+    else:
+        refine_one(settings.picture, settings, preset)
 
 
 if __name__ == "__main__":

@@ -26,26 +26,32 @@ reference); bugs in the kernel. Where Landlock or seccomp is missing (macOS, gVi
 refused, unless VISUAL_ERM_UNSAFE=1 says that you trust it.
 
     python render.py FILE [--task chart] --out x.png [--scene x.json] [--size 512]
+
+From data/ come: the processes that draw (renderers/pool; the drawing itself is in renderers/chart,
+table and svg), the sandbox (renderers/sandbox), code out of a model's answer (answers).
 """
 import argparse
-import ast
 import concurrent.futures
 import json
 import os
-import re
 import sys
 
+from data.answers import extract_code
+from data.pairs import Example
 from data.renderers.pool import the_pool
 from data.renderers.sandbox import UNSAFE, SandboxMissing, missing_layer
 from data.renderers.scene import TASKS, RenderError, Rendering
+from data.runs import script
+from data.verdict import InputError
 
 __all__ = ["TASKS", "RenderError", "Rendering", "SandboxMissing", "draw_alike",
            "extract_code", "render", "render_many"]
 
-MAX_CODE = 1_000_000                            # characters
+MAX_CODE = 1_000_000  # characters
+Size = int | tuple[int, int] | None  # see render()
 
 
-def render(task, code, *, size=None, timeout=10.0):
+def render(task: str, code: str | bytes, *, size: Size = None, timeout: float = 10.0) -> Rendering:
     """Draw one program (str, or UTF-8 bytes) in a sandboxed process.
 
     task     "chart", "table" or "svg".
@@ -61,7 +67,8 @@ def render(task, code, *, size=None, timeout=10.0):
     return result
 
 
-def render_many(jobs, *, size=None, timeout=10.0, workers=None):
+def render_many(jobs: list[tuple[str, str]], *, size: Size = None, timeout: float = 10.0,
+                workers: int | None = None) -> list[Rendering | RenderError]:
     """Draw many (task, code) pairs on `workers` processes (default: one a processor core).
 
     Returns a list in the order of `jobs`: a Rendering each, or the RenderError that explains why
@@ -79,17 +86,20 @@ def render_many(jobs, *, size=None, timeout=10.0, workers=None):
             raise
 
 
-def draw_alike(prompts: list[dict], codes: list[str]) -> list:
-    """A Rendering or RenderError for each code, as large as its prompt's picture was drawn.
+def draw_alike(examples: list[Example], codes: list[str]) -> list[Rendering | RenderError]:
+    """A Rendering or RenderError for each code, drawn as large as its example's picture.
 
-    `prompts` are dicts with `task` and `size` (see `size_of`); those of one size are drawn at once.
+    Programs of one size are drawn at once.
     """
-    jobs, drawings = {}, {}
-    for i, prompt in enumerate(prompts):
-        jobs.setdefault(prompt["size"], []).append(i)
-    for size, chosen in jobs.items():
-        drawings |= zip(chosen, render_many([(prompts[i]["task"], codes[i]) for i in chosen], size=size))
-    return [drawings[i] for i in range(len(prompts))]
+    by_size = {}
+    for i, example in enumerate(examples):
+        by_size.setdefault(example.size, []).append(i)
+    renderings = [None] * len(codes)
+    for size, chosen in by_size.items():
+        jobs = [(examples[i].task, codes[i]) for i in chosen]
+        for i, drawn in zip(chosen, render_many(jobs, size=size)):
+            renderings[i] = drawn
+    return renderings
 
 
 def _cores():
@@ -115,54 +125,8 @@ def _render_one(task, code, size, timeout, limit):
     return the_pool().draw(task, code, size, timeout, limit)
 
 
-FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)(?:^[ \t]*```[ \t]*$|\Z)", re.M | re.S)
-LANGUAGES = {"chart": ("python", "py", "python3"), "table": ("html", "markdown", "md", "xml"),
-             "svg": ("svg", "xml", "html")}
-
-
-def extract_code(task, answer):
-    """Code out of a model's answer: thoughts, fences and chatter go; raw code passes unchanged.
-
-    Of several fenced blocks the longest in a fitting language counts; a block or <svg> that was
-    cut off runs to the end of the answer.
-    """
-    text = re.sub(r"\A.*</think>", "", answer, flags=re.S)
-    text = re.sub(r"<think>.*\Z", "", text, flags=re.S)
-    blocks = FENCE.findall(text)
-    fitting = [body for name, body in blocks if name.lower() in LANGUAGES[task]] or \
-        [body for _, body in blocks]
-    if fitting:
-        text = max(fitting, key=len)
-    tag = {"svg": "svg", "table": "table"}.get(task)
-    if tag is None:
-        found = None if fitting else _program_in(text)
-    else:
-        found = re.search(rf"<{tag}\b.*</{tag}\s*>", text, re.S | re.I) or \
-            re.search(rf"<{tag}\b.*", text, re.S | re.I)
-    return found[0] if found and found[0].strip() != answer.strip() else text
-
-
-def _program_in(text):
-    """The program in chatter without fences: from the first import to the last line that parses."""
-    def parses(source):
-        try:
-            ast.parse(source)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return False
-        return True
-
-    start = re.search(r"^(import|from) \w", text, re.M)
-    if start is None or parses(text):
-        return None
-    lines = text[start.start():].splitlines(keepends=True)
-    for cut in range(min(30, len(lines))):
-        program = "".join(lines[:len(lines) - cut])
-        if parses(program):
-            return [program]
-    return None
-
-
-def main():
+@script
+def main(argv: list[str] | None = None) -> None:
     """The command line; exit code 2 and one sentence where there is no picture."""
     suffixes = {".py": "chart", ".html": "table", ".md": "table", ".svg": "svg"}
     parser = argparse.ArgumentParser(description="Draw a chart program, a table or an SVG file.")
@@ -175,7 +139,7 @@ def main():
     parser.add_argument("--timeout", type=float, default=10.0, help="seconds (default 10)")
     parser.add_argument("--unsafe", action="store_true", help="run chart code even where this "
                         f"system lacks a layer of the sandbox (like {UNSAFE}=1)")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     task = args.task or suffixes.get(os.path.splitext(args.file)[1].lower())
     if task is None:
         parser.error(f"cannot tell the task from the name {args.file!r}: add --task chart, "
@@ -191,8 +155,8 @@ def main():
                 json.dump(picture.scene, file, indent=1)
     except (RenderError, OSError, ValueError, RuntimeError) as error:
         sentence = error.message if isinstance(error, RenderError) else error
-        parser.exit(2, f"{args.file}: {sentence}\n")
+        raise InputError(f"{args.file}: {sentence}") from None
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 """The rewards that the judge is compared with: text, TEDS, SSIM and a vision encoder."""
 import re
+from functools import cache
 
 import lxml.html
 import numpy as np
@@ -157,9 +158,10 @@ class VisionEncoder:
     DINO. With "facebook/dinov2-large" (any model that AutoModel loads) it is the class token, as the paper compares.
     """
 
-    def __init__(self, name: str = PRESETS["tiny"]["model"], *, device=None):
+    def __init__(self, name: str = "", *, device=None):
         device, dtype = choose_device(device)
-        name = find_folder(name)
+        self.name = name or PRESETS["tiny"]["model"]
+        name = find_folder(self.name)
         try:
             self.is_qwen = AutoConfig.from_pretrained(name).model_type == "qwen3_vl"
             if self.is_qwen:
@@ -186,8 +188,15 @@ class VisionEncoder:
         return float(F.cosine_similarity(self.features(reference), self.features(rendering), dim=0))
 
 
-def rivals(task: str, reference, rendering, code_true=None, code_pred=None, encoder=None) -> dict[str, float | None]:
-    """All rival rewards of one pair; None where there is no code, no table or no encoder to compare with."""
+@cache
+def load_encoder(name: str) -> VisionEncoder:
+    """The vision encoder `name`, loaded once in a process."""
+    return VisionEncoder(name)
+
+
+def baseline_rewards(task: str, reference: Image.Image, rendering: Image.Image, code_true: str = "",
+                     code_pred: str = "", encoder: "VisionEncoder | None" = None) -> dict:
+    """All baselines of one pair; None where there is no code, no table or no encoder to compare with."""
     coded, table = bool(code_true and code_pred), task == "table"
     return {
         "text": text_similarity(code_true, code_pred) if coded else None,

@@ -1,10 +1,12 @@
-"""A small OpenAI-compatible server, for tests and to try `--judge URL` on a laptop: a judge, or any function, answers.
+"""A small OpenAI-compatible server, for tests and to try `--judge URL` on a laptop.
+
+A judge, or any function, answers.
 
     python -m data.serve data/tiny/judge --port 8000
     python -m data.serve data/tiny/judge --port 8001 --trouble ok,429,stall
 
-It prints its URL when it is ready. `--trouble` makes it misbehave, request by request in turn (see `TROUBLE`; "ok" is
-a proper answer). For real work take vLLM: this one answers one question at a time.
+It prints its URL when it is ready. `--trouble` makes requests fail, by the given kinds in turn (see
+`TROUBLE`; "ok" is a valid reply). For real work take vLLM: this one answers one question at a time.
 """
 import argparse
 import base64
@@ -14,34 +16,42 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
+# --- 1. the server ---
 
 
-def pictures(body):
-    """The pictures in a chat request."""
-    return [Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].split(",", 1)[1])))
-            for part in body["messages"][0]["content"] if part["type"] == "image_url"]
+def pictures(body: dict) -> list[Image.Image]:
+    """The images in a chat request."""
+    images = []
+    for part in body["messages"][0]["content"]:
+        if part["type"] == "image_url":
+            _, encoded = part["image_url"]["url"].split(",", 1)
+            images.append(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    return images
 
 
-def question(body):
+def question(body: dict) -> str:
     """The text in a chat request: its content is a text, or a list of parts."""
     content = body["messages"][0]["content"]
-    return content if isinstance(content, str) else next(part["text"] for part in content if part["type"] == "text")
+    if isinstance(content, str):
+        return content
+    return next(part["text"] for part in content if part["type"] == "text")
 
 
 class JudgeServer(ThreadingHTTPServer):
-    """Answers chat requests with `answer(body)`: a text, or (status, object) to reply with. Runs in a thread.
+    """Replies to chat requests, in a thread, with `answer(body)`: a text, or (status, object).
 
-    `bodies`: the requests so far. `answered`: those of them to which a proper reply was sent in full, which a shop
-    would put on the bill. `most`: requests at once. `trouble`: names out of TROUBLE, one for each chat request.
+    `bodies`: the requests so far. `answered`: those to which a valid reply was sent in full (a paid
+    service would charge them). `most`: requests at once. `trouble`: a name in TROUBLE for each.
     """
 
     daemon_threads, block_on_close = True, False
 
-    def __init__(self, answer, *trouble, port=0):
+    def __init__(self, answer: Callable, *trouble: str, port: int = 0):
         self.answer, self.trouble, self.models = answer, iter(trouble), ["fake"]
         self.bodies, self.answered, self.running, self.most = [], [], 0, 0
         self.lock, self.closed = threading.Lock(), threading.Event()
@@ -57,21 +67,27 @@ class JudgeServer(ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
-    def handle_error(self, *_):
-        """A client that hangs up is no news."""
+    def handle_error(self, *_) -> None:
+        """Print nothing when a client hangs up."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.server.models is None:                                  # as `transformers serve` without a cache
+    """One request to a JudgeServer."""
+
+    def do_GET(self) -> None:
+        """List the models."""
+        if self.server.models is None:  # as `transformers serve` without a cache
             self.reply(500, "Internal Server Error")
         elif self.server.models:
-            self.reply(200, {"object": "list", "data": [{"id": name} for name in self.server.models]})
+            models = [{"id": name} for name in self.server.models]
+            self.reply(200, {"object": "list", "data": models})
         else:
             self.reply(200, "<html>hello</html>")
 
-    def do_POST(self):
-        body, server = json.loads(self.rfile.read(int(self.headers["Content-Length"]))), self.server
+    def do_POST(self) -> None:
+        """Answer a chat request, or fail as the next kind of trouble does."""
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.bodies.append(body)
             server.running += 1
@@ -89,57 +105,71 @@ class Handler(BaseHTTPRequestHandler):
             server.answered.append(body)
         self.reply(status, reply)
 
-    def reply(self, status, reply, length=None, headers=()):
-        """Send an object as JSON, a text as a page; with `length` announce so many bytes, whatever is sent."""
-        payload = reply.encode() if isinstance(reply, str) else json.dumps(reply).encode()
+    def reply(self, status: int, reply: dict | str, length: int | None = None,
+              headers: tuple = ()) -> None:
+        """Send an object as JSON, a text as a page. `length`: a wrong length to announce."""
+        is_page = isinstance(reply, str)
+        payload = (reply if is_page else json.dumps(reply)).encode()
         self.send_response(status)
-        self.send_header("Content-Type", "text/html" if isinstance(reply, str) else "application/json")
+        self.send_header("Content-Type", "text/html" if is_page else "application/json")
         self.send_header("Content-Length", str(length or len(payload)))
         for header in headers:
             self.send_header(*header)
         self.end_headers()
         self.wfile.write(payload)
 
-    def log_message(self, *_):
-        pass
+    def log_message(self, *_) -> None:
+        """Print nothing."""
 
 
-def completion(text):
-    """A proper reply that says `text`."""
+def completion(text: str | None) -> dict:
+    """A valid reply with the answer `text`."""
+    message = {"role": "assistant", "content": text}
     return {"id": "1", "object": "chat.completion", "created": 0, "model": "fake",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
             "usage": {"prompt_tokens": 1000, "completion_tokens": 10, "total_tokens": 1010}}
 
 
-def fails(status, *headers):
-    return lambda handler: handler.reply(status, {"error": {"message": f"this is a {status}"}}, headers=headers)
+# --- 2. kinds of trouble ---
+# Each is a function of a Handler that replies, or does not.
 
 
-def says(text):
+def fails(status: int, *headers: tuple[str, str]) -> Callable:
+    """An error of this HTTP status."""
+    error = {"error": {"message": f"this is a {status}"}}
+    return lambda handler: handler.reply(status, error, headers=headers)
+
+
+def says(text: str | None) -> Callable:
+    """A valid reply with the answer `text`."""
     return lambda handler: handler.reply(200, completion(text))
 
 
-def drop(handler):
+def drop(handler: Handler) -> None:
+    """Close the connection without a reply."""
     handler.close_connection = True
 
 
-def cut(handler):
+def cut(handler: Handler) -> None:
+    """Close the connection in the middle of a reply."""
     drop(handler)
     handler.reply(200, {"choices": []}, length=9999)
 
 
-def endless(chunk, pause):
+def endless(chunk: bytes, pause: float) -> Callable:
+    """Repeat `chunk` every `pause` seconds until the client hangs up."""
     def write(handler):
         drop(handler)
         handler.send_response(200)
         handler.send_header("Content-Type", "application/json")
         handler.end_headers()
         while not handler.server.closed.wait(pause):
-            handler.wfile.write(chunk)                          # until the client hangs up
+            handler.wfile.write(chunk)
     return write
 
 
-def broken(handler):
+def broken(handler: Handler) -> None:
+    """A reply that is no complete JSON."""
     handler.send_response(200)
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "12")
@@ -147,20 +177,26 @@ def broken(handler):
     handler.wfile.write(b'{"choices":[')
 
 
+MOVED_CIRCLE = ('{"errors":[{"category":"shape_error","location":"circle","description":"moved",'
+                '"severity":3}],"shape_error_count":1}')
 TROUBLE = {
     "429": fails(429), "500": fails(500), "400": fails(400), "401": fails(401),
     "later": fails(429, ("Retry-After-Ms", "50")),
     "stall": lambda handler: (handler.server.closed.wait(60), drop(handler)),
-    "drop": drop, "cut": cut, "drip": endless(b" ", 0.05), "flood": endless(b" " * 100_000, 0.001),
-    "json": broken, "html": lambda handler: handler.reply(200, "<html>Sign in to the network</html>"),
+    "drop": drop, "cut": cut,
+    "drip": endless(b" ", 0.05), "flood": endless(b" " * 100_000, 0.001),
+    "json": broken,
+    "html": lambda handler: handler.reply(200, "<html>Sign in to the network</html>"),
     "shape": lambda handler: handler.reply(200, {"choices": []}),
     "null": says(None), "nonsense": says("I cannot see any pictures."),
-    "other task": says('{"errors":[{"category":"shape_error","location":"circle","description":"moved","severity":3}],'
-                       '"shape_error_count":1}'),
+    "other task": says(MOVED_CIRCLE),
 }
 
 
-def judge(name):
+# --- 3. the command line ---
+
+
+def judge(name: str) -> Callable[[dict], str]:
     """An `answer` for JudgeServer: the model in the folder `name` writes it."""
     from data.models import Chat
 
@@ -168,18 +204,23 @@ def judge(name):
 
     def answer(body):
         content = [{"type": "image", "image": image} for image in pictures(body)]
-        asked = [{"role": "user", "content": [*content, {"type": "text", "text": question(body)}]}]
+        content.append({"type": "text", "text": question(body)})
+        asked = [{"role": "user", "content": content}]
+        limit, temperature = body.get("max_tokens", 512), body.get("temperature", 0.0)
         with one:
-            return chat.answer([asked], body.get("max_tokens", 512), body.get("temperature", 0.0))[0][0]
+            [(text, _)] = chat.answer([asked], limit, 1, temperature)
+        return text
     return answer
 
 
-def main():
-    parser = argparse.ArgumentParser(description="A small OpenAI-compatible server with a judge behind it.")
+def main(argv: list[str] | None = None) -> None:
+    """Serve the judge until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="A small OpenAI-compatible server with a judge.")
     parser.add_argument("judge", help="model folder or hub name")
     parser.add_argument("--port", type=int, default=0, help="0: any that is free")
-    parser.add_argument("--trouble", default="ok", help=f"in turn, with commas between: ok, {', '.join(TROUBLE)}")
-    args = parser.parse_args()
+    parser.add_argument("--trouble", default="ok",
+                        help=f"in turn, with commas between: ok, {', '.join(TROUBLE)}")
+    args = parser.parse_args(argv)
     turns = args.trouble.split(",")
     if unknown := [name for name in turns if name not in ("ok", *TROUBLE)]:
         parser.error(f"there is no trouble {unknown[0]!r}; choose among ok, {', '.join(TROUBLE)}")
@@ -191,7 +232,8 @@ def main():
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
-            print(f"{len(server.answered)} of {len(server.bodies)} questions answered", file=sys.stderr)
+            print(f"{len(server.answered)} of {len(server.bodies)} questions answered",
+                  file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,14 @@ def start(*arguments):
                             stderr=subprocess.STDOUT, text=True, start_new_session=True)
 
 
+def mistake(capsys, main, *arguments):
+    """(stdout, last line of stderr) of a command line with a mistake: exit code 2 and a sentence."""
+    assert main([str(argument) for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return out, err.strip().splitlines()[-1]
+
+
 @pytest.fixture(scope="session")
 def pairs_folder(tmp_path_factory):
     """66 level-1 pairs of tables and icons (charts take longest to draw), and their rows."""
@@ -37,12 +45,13 @@ def pairs_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory, pairs_folder):
     """Folder of a tiny Qwen3-VL with random weights, tokenizer and processor."""
-    from data.samples import STOP, verdict_of
     from data.pairs import read_pairs
+    from data.samples import STOP
     from data.tiny.__main__ import make_model, make_processor, make_tokenizer
 
     pairs = read_pairs(pairs_folder)
-    tokenizer = make_tokenizer([text for pair in pairs for text in (pair["gt_code"] + STOP, verdict_of(pair).to_json())])
+    texts = [text for pair in pairs for text in (pair.reference.code + STOP, pair.truth.to_json())]
+    tokenizer = make_tokenizer(texts)
     torch.manual_seed(0)
     random.seed(0)
     folder = tmp_path_factory.mktemp("untrained")

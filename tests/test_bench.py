@@ -12,11 +12,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 import visual_erm
+from conftest import mistake
 from data import bench
 from data.bench import matchers
 from data.bench.__main__ import main
-from data.serve import JudgeServer, question
 from data.models import PRESETS
+from data.serve import JudgeServer, question
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -352,11 +353,11 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
 
     asked.clear()
     monkeypatch.setattr(Judge, "judge", fails)
-    pairs = bench.read_pairs(folder)
+    pairs = bench.named_pairs(folder)
     for n in (1, 2):                                                          # what earlier runs were told is kept
         asked.clear()
         with pytest.raises(InputError):
-            bench.ask_judge("some/judge", PRESETS["tiny"] | {"batch": 2}, pairs, answers)
+            bench.ask_judge("some/judge", PRESETS["tiny"] | {"judge_batch": 2}, pairs, answers)
         assert len(answers.read_text().splitlines()) == 2
         assert len(answers.with_name(f"j.answers.old{n}.jsonl").read_text().splitlines()) == (5 if n == 1 else 2)
 
@@ -385,7 +386,7 @@ BAD_BENCHMARKS = [  # lines of d.jsonl, a part of the message
     ([json.dumps(GOOD | {"category": ["chart"]})], ":1: category is ['chart']"),
     ([json.dumps(GOOD | {"human_errors": "none"})], ":1: human_errors is missing or not a list"),
     ([json.dumps({k: v for k, v in GOOD.items() if k != "human_errors"})], ":1: human_errors is missing"),
-    ([json.dumps(GOOD | {"gt_img_path": None})], ":1: gt_img_path or pred_img_path is missing"),
+    ([json.dumps(GOOD | {"gt_img_path": None})], ":1: gt_img_path is missing or not text"),
     ([json.dumps(GOOD | {"pred_img_path": "no.png"})], ":1: there is no image"),
     ([json.dumps(GOOD | {"pred_img_path": "bad.png"})], ":1: "),
     ([json.dumps(GOOD), json.dumps(GOOD)], ":1: the pair has no id, or another pair has the same one"),
@@ -399,8 +400,7 @@ def test_bad_benchmarks_get_a_sentence(lines, message, tmp_path, capsys):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n but not really")
     (tmp_path / "d.jsonl").write_text("\n".join(lines))
-    assert main([str(tmp_path / "d.jsonl"), "--baselines", "--out", str(tmp_path / "r.json")]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
+    _, told = mistake(capsys, main, tmp_path / "d.jsonl", "--baselines", "--out", tmp_path / "r.json")
     assert message in told and "d.jsonl" in told and told.endswith(".")
 
 
@@ -413,15 +413,15 @@ def test_bad_answers_get_a_sentence(text, message, folder, tmp_path, capsys):
     file = tmp_path / "answers.jsonl"
     if text:
         file.write_text(text)
-    assert main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "r.json")]) == 2
-    told = capsys.readouterr().err
+    _, told = mistake(capsys, main, folder, "--predictions", file, "--out", tmp_path / "r.json")
     assert message in told and "answers.jsonl" in told
 
 
 def test_bad_command_lines(folder, tmp_path, capsys):
-    assert main([str(tmp_path / "nothing"), "--baselines"]) == 2
-    assert main([str(folder), "--baselines", "--out", str(folder / "a.jsonl" / "r.json")]) == 2
-    assert "could not be written" in capsys.readouterr().err
+    _, told = mistake(capsys, main, tmp_path / "nothing", "--baselines")
+    assert "nothing is neither a .jsonl file nor a folder that holds one" in told
+    _, told = mistake(capsys, main, folder, "--baselines", "--out", folder / "a.jsonl" / "r.json")
+    assert "could not be read or written" in told
     for bad in ([str(folder)], [str(folder), "--baselines", "--limit", "0"]):
         with pytest.raises(SystemExit) as end:
             main(bad)
@@ -500,8 +500,8 @@ def test_llm_matcher_on_the_command_line(folder, tmp_path, monkeypatch, capsys):
     assert "| 33.3/33.3" in told.replace("  ", " ")
     assert json.loads((tmp_path / "r.json").read_text())["matcher"] == [server.url, "some-model"]
     command[command.index("--out") + 1] = str(tmp_path / "other" / "r.json")
-    assert main(command) == 2
-    assert "did not answer" in capsys.readouterr().err
+    _, told = mistake(capsys, main, *command)
+    assert "did not answer" in told
 
 
 def test_a_judge_behind_a_url(folder, tmp_path, monkeypatch):

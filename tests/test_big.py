@@ -1,21 +1,21 @@
-"""What the big presets rest on, with a random model of their build in 4 bits on a CPU: shapes, adapters, memory."""
+"""What the big presets rest on, with a small random model in 4 bits: shapes, adapters, memory."""
 import json
 import shutil
-import sys
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from data.experiments import checkpoint, speed_gpu
 import train_rl
 import train_sft
-from data.build import draw_images
-from data.verdict import InputError
+from data.build import draw_examples
+from data.engine import log_probs, rollout
+from data.experiments import checkpoint, speed_gpu, speed_grpo
 from data.models import PRESETS, Chat, add_adapter, load_model
+from data.verdict import Discrepancy, InputError, Verdict
 from visual_erm import VisualERM, judge_messages
 
-ROW = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "verdict_tokens": 12}
+PRESET = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "verdict_tokens": 12}
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +29,18 @@ def nano(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pair():
-    first, second = draw_images("svg", 2, 1, 0)
-    return "svg", first["image"], second["image"]
+    first, second = draw_examples("svg", 2, 1, "0")
+    return "svg", first.image, second.image
 
 
 def small(folder, quantize=True):
-    return load_model(str(folder), quantize=quantize, max_pixels=ROW["max_pixels"])
+    return load_model(str(folder), quantize=quantize, max_pixels=PRESET["max_pixels"])
 
 
 def adapted(folder, seed, name="default", quantize=True):
     """(model, processor) with an adapter that is far from doing nothing."""
     model, processor = small(folder, quantize)
-    model = add_adapter(model, ROW, 4, name)
+    model = add_adapter(model, PRESET, 4, name)
     torch.manual_seed(seed)
     for key, p in model.named_parameters():
         if "lora_B" in key:
@@ -49,19 +49,20 @@ def adapted(folder, seed, name="default", quantize=True):
 
 
 def logits(model, processor, pair):
-    inputs = processor.apply_chat_template([judge_messages(*pair)], tokenize=True, add_generation_prompt=True,
-                                           return_dict=True, return_tensors="pt")
+    inputs = processor.apply_chat_template(
+        [judge_messages(*pair)], tokenize=True, add_generation_prompt=True, return_dict=True,
+        return_tensors="pt")
     with torch.inference_mode():
         return model(**inputs).logits[0, -8:]
 
 
 def verdict(judge, pair):
-    return VisualERM(judge, ROW).judge([pair])[0].raw
+    return VisualERM(judge, PRESET).judge([pair])[0].raw
 
 
-# ---------------------------------------------------------------------------------------------------------- the shapes
+# --- the shapes ---
 @pytest.mark.parametrize("shape, weights, stored, width, inner, tower, merged", [
-    ("2b", 2_127_532_032, 625, 2048, 6144, 1024, 4096),                            # the numbers of weights on the hub
+    ("2b", 2_127_532_032, 625, 2048, 6144, 1024, 4096),  # the numbers of weights on the hub
     ("4b", 4_437_815_808, 713, 2560, 9728, 1024, 4096),
     ("8b", 8_767_123_696, 750, 4096, 12288, 1152, 4608),
 ])
@@ -80,7 +81,8 @@ def test_every_tensor_of_the_checkpoint_is_read(nano):
     stored = {name: t for path in nano.glob("*.safetensors") for name, t in load_file(path).items()}
     assert {name: t.float() for name, t in stored.items()}.keys() == model.state_dict().keys()
     assert all(torch.equal(stored[name].float(), t) for name, t in model.state_dict().items())
-    ids = {getattr(model.config, f"{name}_token_id") for name in ("image", "video", "vision_start", "vision_end")}
+    names = "image", "video", "vision_start", "vision_end"
+    ids = {getattr(model.config, f"{name}_token_id") for name in names}
     assert len(ids) == 4 and max(ids) < model.config.text_config.vocab_size
 
 
@@ -90,20 +92,21 @@ def test_mistakes_get_a_sentence(tmp_path, capsys):
 
 
 def test_the_layout_of_the_published_judge(nano, pair, tmp_path):
-    """Full weights in several files, configuration files as transformers 4.57 wrote them: loaded as a judge as is."""
+    """Full weights in several files, configuration files as transformers 4.57 wrote them."""
     shutil.copytree(nano, tmp_path, dirs_exist_ok=True)
     config = json.loads((nano / "config.json").read_text())
     rope = config["text_config"].pop("rope_parameters")
     config["text_config"] |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
-    config["vision_config"] = {k: v for k, v in config["vision_config"].items() if k != "rope_parameters"} | {
-        "model_type": "qwen3_vl"}
+    config["vision_config"].pop("rope_parameters", None)
+    config["vision_config"]["model_type"] = "qwen3_vl"
     (tmp_path / "config.json").write_text(json.dumps(config))
     images = json.loads((nano / "processor_config.json").read_text())["image_processor"] | {
         "image_processor_type": "Qwen2VLImageProcessorFast", "processor_class": "Qwen3VLProcessor"}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(images))
     (tmp_path / "processor_config.json").unlink()
     template = (tmp_path / "chat_template.jinja")
-    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": template.read_text()}))
+    old_template = json.dumps({"chat_template": template.read_text()})
+    (tmp_path / "chat_template.json").write_text(old_template)
     template.unlink()
     assert torch.equal(logits(*small(tmp_path), pair), logits(*small(nano), pair))
     assert verdict(str(tmp_path), pair) == verdict(str(nano), pair) != ""
@@ -112,13 +115,14 @@ def test_the_layout_of_the_published_judge(nano, pair, tmp_path):
         small(tmp_path)
 
 
-# ------------------------------------------------------------------------------------------------------- the adapters
+# --- the adapters ---
 def test_in_4_bits_one_base_plays_three_roles(nano, pair, tmp_path):
     """Policy, reference and judge on one base give exactly what each gives when loaded alone."""
     for seed, name in enumerate(("policy", "judge")):
         adapted(nano, seed)[0].save_pretrained(tmp_path / name)
     settings = train_rl.Settings(model=str(nano), judge=str(tmp_path / "judge"), rank=4)
-    model, processor, judge = train_rl.load_roles(settings, ROW)
+    policy, judge = train_rl.load_roles(settings, PRESET)
+    model, processor = policy.model, policy.processor
     assert judge.adapter == "judge" and judge.model is model
     model.load_adapter(str(tmp_path / "policy"), "policy")
     model.set_adapter("policy")
@@ -127,25 +131,29 @@ def test_in_4_bits_one_base_plays_three_roles(nano, pair, tmp_path):
     expected = {name: logits(*loaded, pair) for name, loaded in alone.items()}
     model.eval()
     assert torch.equal(logits(model, processor, pair), expected["policy"])
-    assert judge.judge([pair])[0].raw == verdict(alone["judge"], pair) != verdict(alone["policy"], pair)
+    said = judge.judge([pair])[0].raw
+    assert said == verdict(alone["judge"], pair) != verdict(alone["policy"], pair)
     with model.disable_adapter():
         assert torch.equal(logits(model, processor, pair), expected["base"])
-    assert torch.equal(logits(model, processor, pair), expected["policy"])                # judging left it as it was
-    assert not any(torch.allclose(expected["base"], expected[name], atol=1e-2) for name in ("policy", "judge"))
-    assert {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad} == {"policy"}
+    assert torch.equal(logits(model, processor, pair), expected["policy"])  # as it was before
+    for name in ("policy", "judge"):
+        assert not torch.allclose(expected["base"], expected[name], atol=1e-2)
+    training = {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad}
+    assert training == {"policy"}
 
 
-@pytest.mark.parametrize("policy, judge", [("one", "two"), ("nano", "two"), ("one", "nano"), ("nano", "nano")])
+@pytest.mark.parametrize("policy, judge", [
+    ("one", "two"), ("nano", "two"), ("one", "nano"), ("nano", "nano")])
 def test_two_models_on_one_base_answer_as_they_do_alone(nano, pair, tmp_path, policy, judge):
     for seed, name in enumerate(("one", "two")):
         adapted(nano, seed)[0].save_pretrained(tmp_path / name)
     policy, judge = (str(nano if name == "nano" else tmp_path / name) for name in (policy, judge))
-    writer = Chat(policy, ROW)
-    erm = VisualERM(judge, ROW, beside=writer)
+    writer = Chat(policy, PRESET)
+    erm = VisualERM(judge, PRESET, share_with=writer)
     assert erm.model is writer.model
     asked = [judge_messages(*pair)]
-    for _ in range(2):                                                             # each leaves the other as it was
-        assert writer.answer(asked, 12) == Chat(policy, ROW).answer(asked, 12)
+    for _ in range(2):  # each leaves the other as it was
+        assert writer.answer(asked, 12, 1) == Chat(policy, PRESET).answer(asked, 12, 1)
         assert erm.judge([pair])[0].raw == verdict(judge, pair)
 
 
@@ -153,15 +161,16 @@ def test_a_judge_cut_off_on_the_disk_gets_a_sentence(nano, tmp_path):
     adapted(nano, 0)[0].save_pretrained(tmp_path)
     (tmp_path / "adapter_model.safetensors").write_bytes(b"cut off")
     with pytest.raises(InputError, match="holds no complete model"):
-        VisualERM(str(tmp_path), ROW, beside=Chat(str(nano), ROW))
+        VisualERM(str(tmp_path), PRESET, share_with=Chat(str(nano), PRESET))
 
 
 def test_a_saved_adapter_and_merged_weights_give_the_same_verdict(nano, pair, tmp_path):
     model, processor = adapted(nano, 0)
     model.save_pretrained(tmp_path / "adapter")
     assert torch.equal(logits(*small(tmp_path / "adapter"), pair), logits(model, processor, pair))
-    assert verdict(str(tmp_path / "adapter"), pair) == verdict((model, processor), pair) != verdict(str(nano), pair)
-    exact, _ = small(tmp_path / "adapter", quantize=False)                       # 4 bits would round what is merged
+    said = verdict(str(tmp_path / "adapter"), pair)
+    assert said == verdict((model, processor), pair) != verdict(str(nano), pair)
+    exact, _ = small(tmp_path / "adapter", quantize=False)  # 4 bits would round what is merged
     said, scores = verdict((exact, processor), pair), logits(exact, processor, pair)
     exact.merge_and_unload().save_pretrained(tmp_path / "merged")
     processor.save_pretrained(tmp_path / "merged")
@@ -171,41 +180,43 @@ def test_a_saved_adapter_and_merged_weights_give_the_same_verdict(nano, pair, tm
     assert verdict((merged, processor), pair) == said
 
 
-# -------------------------------------------------------------------------------------------------------- the memory
+# --- the memory ---
 def test_only_the_language_layers_are_small_and_train(nano):
     model, _ = adapted(nano, 0)
     linear = {name: type(layer).__name__ for name, layer in model.get_base_model().named_modules()
               if isinstance(layer, torch.nn.Linear) and "lora" not in name}
     small_ones = {name for name, kind in linear.items() if kind == "Linear4bit"}
-    assert len(small_ones) == 2 * 7 and all(".language_model.layers." in name for name in small_ones)
+    assert len(small_ones) == 2 * 7
+    assert all(".language_model.layers." in name for name in small_ones)
     assert any("visual" in name for name in linear) and "lm_head" in linear
     state = model.get_base_model().get_submodule(min(small_ones)).weight.quant_state
-    assert state.quant_type == "nf4" and state.nested                                            # double quantisation
+    assert state.quant_type == "nf4" and state.nested  # double quantisation
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
-    assert len(trained) == 2 * 2 * 7 and all("language_model" in name and "lora_" in name for name in trained)
+    assert len(trained) == 2 * 2 * 7
+    assert all("language_model" in name and "lora_" in name for name in trained)
 
 
 def test_a_layer_regex_that_fits_nothing_gets_a_sentence(nano):
     with pytest.raises(InputError, match="'nowhere' names no layers"):
-        add_adapter(small(nano)[0], ROW | {"adapt": "nowhere"}, 4, "default")
+        add_adapter(small(nano)[0], PRESET | {"adapt": "nowhere"}, 4, "default")
 
 
 def test_training_recomputes_layers_and_leaves_the_tower_alone(nano):
-    """QLoRA with activation checkpointing: a language layer runs twice, the frozen tower once and without a graph."""
+    """QLoRA with checkpointing: a language layer runs twice, the tower once and without a graph."""
     torch.manual_seed(0)
-    settings = train_rl.Settings(model=str(nano), judge=str(nano), group=2, rank=4)
-    model, processor, _ = train_rl.load_roles(settings, ROW)
-    calls, kept = [], []
+    settings = train_rl.Settings(model=str(nano), judge=str(nano), rank=4)
+    policy, _ = train_rl.load_roles(settings, PRESET)
+    model, calls, kept = policy.model, [], []
     base = model.get_base_model().model
     base.language_model.layers[1].mlp.register_forward_pre_hook(lambda *_: calls.append("layer"))
     base.visual.blocks[1].mlp.register_forward_pre_hook(lambda *_: calls.append("tower"))
-    base.visual.register_forward_hook(lambda _, __, out: kept.extend([out.pooler_output, *out.deepstack_features]))
-    inputs, answers, mask = train_rl.sample(model.eval(), processor, draw_images("svg", 1, 1, 0),
-                                            train_rl.Run(settings, ROW, None))
+    base.visual.register_forward_hook(
+        lambda _, __, out: kept.extend([out.pooler_output, *out.deepstack_features]))
+    batch = rollout(model.eval(), policy.processor, draw_examples("svg", 1, 1, "0"), 2, PRESET, 1.0)
     del calls[:], kept[:]
-    logp = train_rl.log_probs(model.train(), inputs, answers, mask, torch.arange(2), 2, 1.0)
+    log_p = log_probs(model.train(), *batch, torch.arange(2), 2, 1.0)
     assert calls == ["tower", "layer"]
-    logp.sum().backward()
+    log_p.sum().backward()
     assert calls == ["tower", "layer", "layer"]
     assert len(kept) == 3 and not any(t.requires_grad for t in kept)
     assert all(p.grad is not None for name, p in model.named_parameters() if ".policy." in name)
@@ -213,60 +224,88 @@ def test_training_recomputes_layers_and_leaves_the_tower_alone(nano):
 
 @pytest.mark.parametrize("chunk", [1, 7])
 def test_log_probs_do_not_depend_on_the_chunk(nano, chunk):
-    settings = train_rl.Settings(model=str(nano), judge=str(nano), group=2, rank=4)
-    model, processor, _ = train_rl.load_roles(settings, ROW)
+    settings = train_rl.Settings(model=str(nano), judge=str(nano), rank=4)
+    policy, _ = train_rl.load_roles(settings, PRESET)
     torch.manual_seed(0)
-    batch = train_rl.sample(model, processor, draw_images("svg", 1, 1, 0), train_rl.Run(settings, ROW, None))
+    batch = rollout(policy.model, policy.processor, draw_examples("svg", 1, 1, "0"), 2, PRESET, 1.0)
     with torch.no_grad():
-        whole, parts = (train_rl.log_probs(model, *batch, torch.arange(2), 2, 1.0, size) for size in (None, chunk))
+        whole, parts = (log_probs(policy.model, *batch, torch.arange(2), 2, 1.0, size)
+                        for size in (None, chunk))
     assert torch.allclose(whole, parts, atol=1e-5) and whole.abs().max() > 1
 
 
 @pytest.mark.parametrize("flags, quantize, micro, adapt", [
     ([], True, 1, ".*language_model.*_proj"), (["--full"], False, 1, ".*language_model.*_proj"),
     (["--quantize", "False", "--micro", "4"], False, 4, ".*language_model.*_proj"),
-    (["--adapt", "all-linear"], True, 1, "all-linear"), (["--preset", "tiny", "--batch", "8"], False, 8, "all-linear"),
+    (["--adapt", "all-linear"], True, 1, "all-linear"),
+    (["--preset", "tiny", "--batch", "8"], False, 8, "all-linear"),
 ])
-def test_a_preset_is_enough(monkeypatch, tmp_path, flags, quantize, micro, adapt):
+def test_a_preset_is_enough(monkeypatch, tmp_path, capsys, flags, quantize, micro, adapt):
     seen = {}
 
-    def stop(settings, row):
-        seen.update(row, micro=settings.micro)
+    def stop(settings, preset):
+        seen.update(preset, micro=settings.micro_batch_size)
         raise InputError("seen")
 
-    monkeypatch.setitem(PRESETS, "8b", ROW)
+    monkeypatch.setitem(PRESETS, "8b", PRESET)
     monkeypatch.setattr(train_sft, "read_data", lambda *_: ([], []))
     monkeypatch.setattr(train_sft, "load", stop)
-    monkeypatch.setattr(sys, "argv", ["train_sft.py", "--preset", "8b", "--out", str(tmp_path), *flags])
-    with pytest.raises(InputError, match="seen"):
-        train_sft.main()
+    assert train_sft.main(["--preset", "8b", "--out", str(tmp_path), *flags]) == 2
+    assert capsys.readouterr().err.endswith("seen\n")
     assert (seen["quantize"], seen["micro"], seen["adapt"]) == (quantize, micro, adapt)
-    assert PRESETS["8b"] == ROW                                                       # the table itself is not touched
+    assert PRESETS["8b"] == PRESET  # the table itself is not touched
 
 
 @pytest.mark.parametrize("flags, words", [
-    (["--full", "--quantize"], "4 bits cannot hold"), (["--micro", "0"], "--micro 0"),
+    (["--full", "--quantize"], "4 bits cannot hold"),
+    (["--micro_batch_size", "0"], "--micro_batch_size 0"),
     (["--micro", "3"], "does not divide --batch 32"),
 ])
-def test_contradictions_get_a_sentence(monkeypatch, tmp_path, flags, words):
-    monkeypatch.setattr(sys, "argv", ["train_sft.py", "--out", str(tmp_path), *flags])
-    with pytest.raises(InputError, match=words):
-        train_sft.main()
+def test_contradictions_get_a_sentence(tmp_path, capsys, flags, words):
+    assert train_sft.main(["--out", str(tmp_path), *flags]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_the_adapter_of_a_4_bit_base_trains_in_float32(nano, tmp_path):
-    settings = train_sft.Settings(model=str(nano), out=str(tmp_path), rank=4, micro=1, batch=1, steps=1)
-    model, processor = train_sft.load(settings, ROW)
-    train_sft.make_trainer(model, processor, [{}], [], settings, ROW)
+    settings = train_sft.Settings(model=str(nano), out=str(tmp_path), rank=4, micro_batch_size=1,
+                                  batch=1, steps=1)
+    model, processor = train_sft.load(settings, PRESET)
+    train_sft.make_trainer(model, processor, [None], [], settings, PRESET)  # it reads no pair yet
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("flags, code, words", [
-    ([], 0, "finds no GPU"), (["--shape", "9b"], 2, "--shape is one of nano"), (["--cards", "24GB"], 2, "whole numbers"),
-    (["--group", "1"], 2, "--group at least 2"),
+    ([], 0, "finds no GPU"), (["--shape", "9b"], 2, "--shape is one of nano"),
+    (["--scripts", "sft,rl"], 2, "--scripts are some of sft,grpo,judge"),
+    (["--cards", "24GB"], 2, "whole numbers"), (["--group", "1"], 2, "--group must be at least 2"),
+    (["--side", "0"], 2, "--side must be at least 1"),
 ])
-def test_the_benchmark_says_what_it_lacks(monkeypatch, capsys, flags, code, words):
-    monkeypatch.setattr(sys, "argv", ["speed_gpu.py", *flags])
-    assert speed_gpu.main() == code
+def test_the_benchmark_says_what_it_lacks(capsys, flags, code, words):
+    assert speed_gpu.main(flags) == code
     assert words in "".join(capsys.readouterr())
+
+
+def test_a_timed_step_is_one_of_train_rl(nano):
+    """It samples whole programs, shows the judge the given one, and moves the adapter."""
+    settings = train_rl.Settings(model=str(nano), judge=str(nano), rank=4, num_generations=2,
+                                 micro_batch_size=1)
+    policy, _, optimizer = speed_grpo.load_endless(settings, PRESET)
+    example, other = draw_examples("svg", 2, 1, "0")
+    _, _, mask = rollout(policy.model.eval(), policy.processor, [example], 2, PRESET, 1.0)
+    assert mask.shape == (2, PRESET["code_tokens"]) and mask.all()
+    shown = []
+
+    class Judge:
+        def judge(self, pairs):
+            shown.extend(pairs)
+            error = Discrepancy("shape_error", 1, "all", "moved")
+            return [Verdict("svg"), Verdict("svg", [error])]
+
+    weights = optimizer.param_groups[0]["params"]
+    before = [weight.detach().clone() for weight in weights]
+    seconds = speed_grpo.timed_step(policy, Judge(), optimizer, [example], settings, PRESET,
+                                    other.code)
+    assert seconds > 0
+    assert shown == [("svg", example.image, other.image)] * 2
+    assert not all(torch.equal(one, now) for one, now in zip(before, weights))

@@ -9,12 +9,12 @@ import time
 import pytest
 from PIL import Image
 
-from data.experiments import sources
-from conftest import ROOT, script
+from conftest import ROOT, mistake, script
 from data import build
-from data.build import Settings, family, hold_out
+from data.build import Program, Settings, make_family
+from data.experiments import sources
+from data.pairs import hold_out, read_pairs
 from data.verdict import CATEGORIES, InputError
-from data.pairs import read_pairs
 
 FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code", "source"}
 
@@ -54,18 +54,18 @@ def test_same_seed_same_bytes_and_a_killed_build_goes_on(pairs_folder, tmp_path)
 
 
 def test_pairs_of_variants_are_taken_both_ways():
-    made = family(Settings(variants=3, equal=0.0), "svg", 5)
+    made = make_family(Settings(variants=3, equal=0.0), Program("svg", 5))
     assert len(made.programs) == 4 and made.pairs == [(0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0)]
 
 
 @pytest.mark.parametrize("mix, least, most", [(0.0, 0, 0), (0.5, 75, 125), (1.0, 200, 200)])
 def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
     settings = Settings(source="infer", mix=mix, model="m", equal=1.0)
-    made = [family(settings, "table", n) for n in range(200)]
+    made = [make_family(settings, Program("table", n)) for n in range(200)]
     assert least <= sum(f.programs[1] is None for f in made) <= most
-    assert all(f.pairs == [(0, 1 if f.asked else 0)] for f in made)             # `equal` leaves a policy's pairs alone
-    assert [f.programs for f in made if not f.asked] == [family(Settings(equal=1.0), "table", f.number).programs
-                                                         for f in made if not f.asked]
+    assert all(f.pairs == [(0, 1 if f.drafts else 0)] for f in made)             # `equal` leaves a policy's pairs alone
+    assert [f.programs for f in made if not f.drafts] == [
+        make_family(Settings(equal=1.0), Program("table", f.number)).programs for f in made if not f.drafts]
 
 
 @pytest.mark.parametrize("by, sets, steps", [
@@ -89,14 +89,14 @@ def test_hold_out_keeps_families_together(pairs_folder):
     rows = read_pairs(pairs_folder)
     learn, held = hold_out(rows, 10)
     assert len(held) >= 10 and len(learn) + len(held) == len(rows)
-    assert not {row["family"] for row in learn} & {row["family"] for row in held}
+    assert not {pair.family for pair in learn} & {pair.family for pair in held}
     assert hold_out(rows, 10) == (learn, held)
 
 
 def test_a_policys_errors_are_measured(tmp_path, monkeypatch, capsys):
     answers = {"same": lambda code: f"```html\n{code}\n```", "wrong": lambda code: code.replace("<td>", "<td>9", 1),
                "broken": lambda code: ""}
-    codes, kinds = [family(Settings(), "table", n).programs[0] for n in range(64)], [*answers] * 22
+    codes, kinds = [make_family(Settings(), Program("table", n)).programs[0] for n in range(64)], [*answers] * 22
     asked = []
 
     def policy(shown):
@@ -104,26 +104,24 @@ def test_a_policys_errors_are_measured(tmp_path, monkeypatch, capsys):
         return [answers[kind](code) for kind, code in zip(kinds, codes)]
 
     monkeypatch.setattr(build, "load_policy", lambda settings: policy)
-    monkeypatch.setattr(sys, "argv", ["data.build", "--task", "table", "--n", "40", "--source", "infer", "--model", "m",
-                                      "--out", str(tmp_path)])
-    build.main()
+    assert build.main(["--task", "table", "--n", "40", "--source", "infer", "--model", "m", "--out", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     assert len(rows) == 40 and len(asked) == 64                                  # a chunk is asked at once
     assert all(task == "table" and picture.size == (128, 128) for task, picture in asked)
     for row in rows:
         number = int(row["id"].split("-")[1])
-        assert row["source"] == "infer" and row["gt_code"] == codes[number]
+        assert row["source"] == "infer" and row["policy_output"] == ["pred"]
+        assert row["gt_code"] == codes[number]
         assert row["pred_code"].strip() == answers[kinds[number]](codes[number]).strip("`html\n")
         assert bool(row["human_errors"]) == (kinds[number] == "wrong")
     assert "21 answers that draw nothing" in capsys.readouterr().out
 
 
-def test_a_policy_that_draws_nothing_is_told(tmp_path, monkeypatch):
+def test_a_policy_that_draws_nothing_is_told(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(build, "load_policy", lambda settings: lambda shown: ["no"] * len(shown))
-    monkeypatch.setattr(sys, "argv", ["data.build", "--task", "svg", "--n", "9", "--source", "infer", "--model", "m",
-                                      "--out", str(tmp_path)])
-    with pytest.raises(InputError, match="None of 64 answers of m can be drawn"):
-        build.main()
+    command = ["--task", "svg", "--n", 9, "--source", "infer", "--model", "m", "--out", tmp_path]
+    _, told = mistake(capsys, build.main, *command)
+    assert "None of 64 answers of m can be drawn" in told
 
 
 def test_the_same_samples_whether_killed_or_not(untrained, tmp_path, monkeypatch):
@@ -138,7 +136,7 @@ def test_the_same_samples_whether_killed_or_not(untrained, tmp_path, monkeypatch
         return sampled[-1]
 
     for first in (0, 64, 64, 0):                                                 # 64 again: what a resumed build does
-        families = [family(settings, "svg", n) for n in range(first, first + 3)]
+        families = [make_family(settings, Program("svg", n)) for n in range(first, first + 3)]
         build.draw(families, (128, 128))
         build.infer(families, listen, settings, build.Counter())
     assert sampled[0] == sampled[3] and sampled[1] == sampled[2] and sampled[0] != sampled[1]
@@ -153,10 +151,9 @@ def test_public_programs_go_the_same_way(tmp_path, monkeypatch, capsys):
     rows = [{"Filename": f"{n}.svg", "Svg": code} for n, code in enumerate(HUB)]
     (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "out"
-    command = ["data.build", "--programs", f"starvector={tmp_path / 'set.jsonl'}", "--level", "2", "--out", str(out)]
+    command = ["--programs", f"starvector={tmp_path / 'set.jsonl'}", "--level", "2", "--out", str(out)]
     for n, words in ((1, "1 pairs"), (3, "3 pairs"), (9, "has no more programs")):           # it goes on each time
-        monkeypatch.setattr(sys, "argv", [*command, "--n", str(n)])
-        build.main()
+        assert build.main([*command, "--n", str(n)]) == 0
         assert words in (said := capsys.readouterr().out)
     made = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
     assert [row["origin"] for row in made] == ["starvector/0.svg", "starvector/2.svg", "starvector/4.svg"]
@@ -176,17 +173,16 @@ def test_public_programs_go_the_same_way(tmp_path, monkeypatch, capsys):
     (["--source", "infer", "--model", "data/tiny/none", "--out", "OUT"], "There is no folder 'data/tiny/none'"),
     (["--programs", "chart3code", "--out", "OUT"], "no set 'chart3code'"),
 ])
-def test_mistakes_get_a_sentence(pairs_folder, monkeypatch, tmp_path, arguments, words):
+def test_mistakes_get_a_sentence(pairs_folder, capsys, tmp_path, arguments, words):
     out = tmp_path / "out"
     arguments = [argument.replace("OUT", str(out)) for argument in arguments]
-    command = ["--task", "table,svg", "--n", "66", "--seed", "7", "--out", str(pairs_folder), *arguments]
-    monkeypatch.setattr(sys, "argv", ["data.build", *command])
-    with pytest.raises(InputError, match=words):                         # the script prints it and exits with code 2
-        build.main()
+    command = ["--task", "table,svg", "--n", 66, "--seed", 7, "--out", pairs_folder, *arguments]
+    _, told = mistake(capsys, build.main, *command)
+    assert words in told
     assert not out.exists()                                                      # nothing in the way of a second try
 
 
-@pytest.mark.parametrize("text, words", [(None, "does not exist"), ("{}\n", "pairs.jsonl:1"), ("[1]\n", ":1"),
+@pytest.mark.parametrize("text, words", [(None, "holds one"), ("{}\n", "pairs.jsonl:1"), ("[1]\n", ":1"),
                                          ("\xff\n", ":1")])
 def test_broken_pairs_are_named_by_file_and_line(tmp_path, text, words):
     if text is not None:

@@ -6,9 +6,9 @@ import random
 import pytest
 
 from data.compare import compare, fidelity
+from data.compare.colors import color_name, color_words
 from data.compare.matching import align, assign
 from data.compare.words import as_number, number, should_be
-from data.compare.colors import color_name, color_words
 from data.renderers import draw
 
 CHART = ("import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3))\n"

@@ -2,11 +2,11 @@
 import ast
 import random
 
-from data.experiments import labels
 import pytest
 
 from data import edit, worlds
 from data.edit import KINDS, LEVEL_1, damage
+from data.experiments import labels
 
 BARS = 'ax.bar(["A", "B", "C"], [3, 7, 5], color="red")\n'
 TABLE = "<table>\n<tr><th>day</th><th>sum</th></tr>\n<tr><td>cat</td><td>12%</td></tr>\n</table>"

@@ -8,9 +8,11 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
-from data import bench, hub
+from conftest import mistake
+from data import hub
 from data.bench.__main__ import main as score_judge
 from data.hub import SETS, fetch, list_records, read_rows, unpack
+from data.pairs import read_pairs
 from data.verdict import CATEGORIES, InputError
 
 CHART = "import matplotlib.pyplot as plt\nplt.bar(['A', 'B'], [3, 7])\nplt.show()"
@@ -185,8 +187,8 @@ def test_fetch_asks_for_the_files_and_unpacks(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name, words", [("unisvg", "could not be fetched"), ("nonsense", "no set 'nonsense'")])
 def test_what_cannot_be_fetched_gets_a_sentence(tmp_path, monkeypatch, capsys, name, words):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    assert hub.main([name, "--out", str(tmp_path)]) == 2
-    assert words in capsys.readouterr().err
+    _, told = mistake(capsys, hub.main, name, "--out", tmp_path)
+    assert words in told
 
 
 def test_the_list_has_licence_and_place(capsys):
@@ -204,6 +206,6 @@ def test_the_snapshot_of_vc_rewardbench_is_scored(tmp_path):
     for row in rows:
         write(tmp_path / row["gt_img_path"], png())
         write(tmp_path / row["pred_img_path"], png("blue"))
-    pairs = bench.read_pairs(tmp_path)
-    assert [(pair.task, len(pair.true.errors)) for pair in pairs] == [("chart", 1), ("table", 1), ("svg", 0)]
+    pairs = read_pairs(tmp_path)
+    assert [(pair.task, len(pair.truth.errors)) for pair in pairs] == [("chart", 1), ("table", 1), ("svg", 0)]
     assert score_judge([str(tmp_path), "--baselines", "--out", str(tmp_path / "scores.json")]) == 0

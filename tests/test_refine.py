@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 import refine as r
-from data.build import references
-from render import RenderError, Rendering, render
-from data.verdict import Discrepancy, Verdict
+from data.build import reference_examples
 from data.models import PRESETS
-from data.pairs import read_pairs
+from data.pairs import Example, read_pairs
+from data.report import film_strip
+from data.verdict import Discrepancy, Verdict
+from render import RenderError, Rendering, render
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><circle cx="32" cy="32" r="20" fill="{}"/></svg>'
 RED, BLUE, GREEN = (SVG.format(color) for color in ("red", "blue", "green"))
@@ -21,8 +22,8 @@ RED, BLUE, GREEN = (SVG.format(color) for color in ("red", "blue", "green"))
 class Scripted:
     """A policy that answers each picture from its own list, one program a turn, and remembers what it was asked."""
 
-    def __init__(self, *answers, row=PRESETS["tiny"]):
-        self.answers, self.row, self.asked, self.tokens = [list(a) for a in answers], row, [], 0
+    def __init__(self, *answers, preset=PRESETS["tiny"]):
+        self.answers, self.preset, self.asked, self.tokens = [list(a) for a in answers], preset, [], 0
 
     def write(self, conversations, temperature=0.0):
         self.asked.append([c[0]["content"][-1]["text"] for c in conversations])
@@ -33,7 +34,7 @@ class Scripted:
 
 def item(code=RED):
     drawn = render("svg", code, size=(128, 128))
-    return {"id": "a", "task": "svg", "image": drawn.image, "size": (128, 128), "scene": drawn.scene, "code": code}
+    return Example("svg", drawn.image, (128, 128), code, drawn.scene, "a")
 
 
 @pytest.mark.parametrize("answers, rounds, rewards", [
@@ -50,7 +51,7 @@ def test_rounds_go_on_until_the_oracle_finds_nothing(answers, rounds, rewards):
         assert before.code in question[0] and before.feedback in question[0]             # word for word
     if answers[0] == "<svg":
         assert history[0].feedback.startswith("It cannot be drawn: syntax")
-        assert isinstance(history[0].drawing, RenderError)
+        assert isinstance(history[0].rendering, RenderError)
 
 
 def test_each_picture_stops_for_itself():
@@ -65,10 +66,10 @@ def test_feedback_of_each_critic():
     verdict = Verdict("svg", [Discrepancy("style_error", 3, "circle", "fill blue, should be red")])
     judge = SimpleNamespace(judge=lambda pairs: [verdict])
     policy = Scripted(['{"errors":[{"category":"shape_error","severity":2,"location":"x","description":"y"}]}'])
-    assert r.by_judge(judge)([thing], [drawn])[0][:2] == (verdict.to_json(), 0.94)
+    assert r.by_judge([thing], [drawn], judge)[0][:2] == (verdict.to_json(), 0.94)
     assert "fill blue, should be red" in r.by_oracle([thing], [drawn])[0][0]
-    assert r.by_itself(policy)([thing], [drawn])[0][1] == 0.96 and "first image is the reference" in policy.asked[0][0]
-    assert r.by_itself(Scripted(["no idea"]))([thing], [drawn])[0][:2] == ("no idea", 0.0)
+    assert r.by_itself([thing], [drawn], policy)[0][1] == 0.96 and "first image is the reference" in policy.asked[0][0]
+    assert r.by_itself([thing], [drawn], Scripted(["no idea"]))[0][:2] == ("no idea", 0.0)
     assert r.by_nobody([thing], [drawn])[0][1:] == (0.0, None)
 
 
@@ -94,15 +95,16 @@ def test_measure_takes_the_best_so_far():
 
 
 def test_best_of_n_is_the_judges_favourite_of_each_prefix():
-    judge = SimpleNamespace(judge=lambda pairs: [Verdict("svg", r.compare(item()["scene"], render("svg", BLUE).scene))
+    judge = SimpleNamespace(judge=lambda pairs: [Verdict("svg", r.compare(item().scene, render("svg", BLUE).scene))
                                                  if pairs[0][2].getpixel((64, 64)) != (255, 0, 0) else Verdict("svg")])
     (history,) = r.best_of([item()], Scripted([BLUE, RED, BLUE]), judge, 3, 1.0)
     assert [x.code for x in history] == [BLUE, RED, RED]
 
 
 def test_film_strip_shows_every_round():
-    history = r.refine([item()], Scripted(["<svg", BLUE, RED]), r.by_oracle, 2, 1.0)[0]
-    strip = r.film_strip(item()["image"], history)
+    images = [item(code).image for code in (RED, BLUE, RED)]
+    frames = [("reference", images[0], ""), ("draft", None, "It cannot be drawn")]
+    strip = film_strip(frames + [(f"round {n}", images[n], "* circle: fill blue\nand more") for n in (1, 2)])
     assert strip.width == 4 * 268 + 12 and strip.height > 300
     red, blue = (255, 0, 0), (0, 0, 255)
     assert [strip.getpixel((12 + n * 268 + 128, 26 + 128)) for n in (0, 2, 3)] == [red, blue, red]
@@ -116,7 +118,7 @@ def fakes(monkeypatch, answers):
 
 
 def test_one_picture_leaves_code_strip_and_report(monkeypatch, tmp_path, capsys):
-    item()["image"].save(tmp_path / "x.png")
+    item().image.save(tmp_path / "x.png")
     fakes(monkeypatch, [[RED]])
     assert r.main([str(tmp_path / "x.png"), "--task", "svg", "--out", str(tmp_path / "out")]) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"answer.svg", "strip.png", "report.html"}
@@ -125,9 +127,9 @@ def test_one_picture_leaves_code_strip_and_report(monkeypatch, tmp_path, capsys)
 
 def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_path, capsys):
     arguments = ["--eval", str(pairs_folder), "--limit", "3", "--rounds", "1", "--seeds", "1", "--out", str(tmp_path)]
-    items = list(islice(references(read_pairs(pairs_folder), PRESETS["tiny"]), 3))
-    wrong = ["<table><tr><td>x</td></tr></table>" if i["task"] == "table" else BLUE for i in items]
-    fakes(monkeypatch, [[w, w, w, i["code"]] for w, i in zip(wrong, items)])   # none: wrong twice; oracle: then right
+    items = list(islice(reference_examples(read_pairs(pairs_folder), PRESETS["tiny"]), 3))
+    wrong = ["<table><tr><td>x</td></tr></table>" if i.task == "table" else BLUE for i in items]
+    fakes(monkeypatch, [[w, w, w, i.code] for w, i in zip(wrong, items)])   # none: wrong twice; oracle: then right
     assert r.main([*arguments, "--feedback", "none,oracle"]) == 0
     rows = list(csv.DictReader(open(tmp_path / "rounds.csv")))
     assert [(row["feedback"], row["round"]) for row in rows] == [("none", "0"), ("none", "1"), ("oracle", "0"),
@@ -146,8 +148,8 @@ def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_p
 
 @pytest.mark.parametrize("arguments, words", [
     ([], "Give one picture, or --eval FOLDER"), (["x.png", "--task", "svg"], "no picture x.png"),
-    (["x.png"], "--task says what"), (["--eval", "y", "--beside", "z"], "there is no z/rounds.csv"), (["x.png", "--task", "svg", "--keep", "first"], "--keep is best or last"),
-    (["--eval", "nowhere"], "pairs.jsonl does not exist"), (["x.png", "--eval", "y"], "Give one picture, or"),
+    (["x.png"], "--task says what"), (["--eval", "y", "--compare", "z"], "there is no z/rounds.csv"), (["x.png", "--task", "svg", "--keep", "first"], "--keep is best or last"),
+    (["--eval", "nowhere"], "neither a .jsonl file nor a folder"), (["x.png", "--eval", "y"], "Give one picture, or"),
 ])
 def test_mistakes_get_a_sentence(arguments, words, tmp_path, capsys):
     assert r.main([*arguments, "--out", str(tmp_path)]) == 2
@@ -166,16 +168,13 @@ def test_an_unreadable_verdict_is_not_handed_on_as_no_error():
             return [Verdict.parse(task, answer) for (task, *_), answer in zip(pairs, ("It looks odd.", ""))]
 
     drawn = render("svg", BLUE)
-    said = r.by_judge(Mumbling())([item(), item()], [drawn, drawn])
+    said = r.by_judge([item(), item()], [drawn, drawn], Mumbling())
     assert [(feedback, reward) for feedback, reward, _ in said] == [("It looks odd.", 0.0), ("no answer", 0.0)]
-    strip = r.film_strip(drawn.image, [r.Round(BLUE, drawn, *said[0])])
-    silent = r.film_strip(drawn.image, [r.Round(BLUE, drawn, "no error found", 0.0)])
-    assert strip.tobytes() != silent.tobytes()
 
 
 def test_pairs_without_code_get_a_sentence(tmp_path, capsys):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / "pairs.jsonl").write_text(json.dumps({"id": "1", "category": "svg", "gt_img_path": "a.png",
-                                                      "pred_img_path": "a.png"}))
+                                                      "pred_img_path": "a.png", "human_errors": []}))
     assert r.main(["--eval", str(tmp_path), "--out", str(tmp_path)]) == 2
     assert "has no gt_code" in capsys.readouterr().err

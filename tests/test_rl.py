@@ -2,12 +2,10 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
-import sys
 import time
-from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,23 +14,26 @@ from peft import LoraConfig, get_peft_model
 import train_rl
 import visual_erm
 from conftest import script, start
-from data.build import draw_images
-from render import RenderError, Rendering, render
-from train_rl import advantages, decode, grpo_loss, log_probs, sample, score
-from data.server import NO_REPLY
-from data.verdict import Discrepancy, InputError, Verdict
+from data.build import draw_examples, train_and_held
+from data.compare import fidelity
+from data.engine import decode, log_probs, rollout
 from data.models import PRESETS, generate, load_model
+from data.verdict import Discrepancy, InputError, Verdict
+from render import RenderError, Rendering, draw_alike, render
+from train_rl import group_advantages, grpo_loss, score
 from visual_erm import VisualERM
 
-ROW = PRESETS["tiny"] | {"code_tokens": 24}
-SMALL = ["--task", "svg,table", "--reward", "0.5*oracle+0.5*ssim", "--prompts", 2, "--group", 3, "--images", 6,
-         "--eval_images", 2, "--epochs", 2, "--temperature", 1.3]       # hot enough for siblings that earn differently
+PRESET = PRESETS["tiny"] | {"code_tokens": 24}
+SMALL = ["--task", "svg,table", "--reward", "0.5*oracle+0.5*ssim", "--prompts_per_step", 2, "--num_generations", 3,
+         "--num_train", 6, "--eval_images", 2, "--num_iterations", 2,
+         "--temperature", 1.3]                                          # hot enough for siblings that earn differently
 
 
 def roles(folder, judge):
     torch.manual_seed(1)
     settings = train_rl.Settings(model=str(folder), judge=str(judge), rank=4)
-    return train_rl.load_roles(settings, PRESETS["tiny"])
+    policy, judge = train_rl.load_roles(settings, PRESETS["tiny"])
+    return policy.model, policy.processor, judge
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,10 @@ def policy(untrained):
 @pytest.fixture(scope="module")
 def batch(policy):
     """(inputs, answers, mask) of 2 pictures of different size, so with left padding, and 3 answers each."""
-    prompts = draw_images("svg", 1, 1, 0) + draw_images("table", 1, 1, 0)
-    prompts[1]["image"] = prompts[1]["image"].crop((0, 0, 128, 64))                       # 32 patches instead of 64
+    prompts = draw_examples("svg", 1, 1, 0) + draw_examples("table", 1, 1, 0)
+    prompts[1].image = prompts[1].image.crop((0, 0, 128, 64))                       # 32 patches instead of 64
     torch.manual_seed(0)
-    run = SimpleNamespace(row=ROW | {"canvas": None}, settings=train_rl.Settings(group=3))
-    inputs, answers, mask = sample(*policy, prompts, run)
+    inputs, answers, mask = rollout(*policy, prompts, 3, PRESET | {"canvas": None}, 1.0)
     mask[0, 9:] = 0                                                                  # answers of different lengths
     mask[4, 5:] = 0
     assert inputs["attention_mask"].sum(1).tolist()[0] != inputs["attention_mask"].sum(1).tolist()[1]
@@ -91,7 +91,7 @@ def test_training_sees_the_probabilities_that_sampling_used(policy, batch):
     ([2.0, 1.0, 0.0, 1.0], 4, True, [1.22459, 0.0, -1.22459, 0.0]),
 ])
 def test_advantages(rewards, group, divide, expected):
-    assert advantages(torch.tensor(rewards), group, divide).tolist() == pytest.approx(expected, abs=1e-4)
+    assert group_advantages(torch.tensor(rewards), group, divide).tolist() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("scale_rewards, divide", [("group", True), ("none", False)])
@@ -108,7 +108,7 @@ def test_advantages_equal_trl(untrained, tmp_path, scale_rewards, divide):
                         max_completion_length=2, scale_rewards=scale_rewards, use_cpu=True, bf16=False, report_to=[],
                         save_strategy="no", gradient_checkpointing=False))
     trainer.train()
-    assert advantages(torch.tensor(rewards), 3, divide).tolist() == pytest.approx(list(trainer._logs["advantages"]))
+    assert group_advantages(torch.tensor(rewards), 3, divide).tolist() == pytest.approx(list(trainer._logs["advantages"]))
 
 
 @pytest.mark.parametrize("words, expected", [
@@ -142,66 +142,22 @@ class Judge:
     (True, 8.0, [2.0, 0.0, 1.75, 1.5, 1.0]),
 ])
 def test_a_crash_is_worth_less_than_any_picture(render_term, scale, expected):
-    prompts = draw_images("svg", 1, 1, 0) * 5
-    drawings = [Rendering(p["image"], p["scene"]) for p in prompts]
+    prompts = draw_examples("svg", 1, 1, 0) * 5
+    drawings = [Rendering(p.image, p.scene) for p in prompts]
     drawings[1] = RenderError("syntax", "broken")
-    run = train_rl.Run(train_rl.Settings(render_term=render_term, scale=scale), ROW, Judge([0, 2, 4, None]))
-    rewards = score(prompts, [""] * 5, drawings, run)
-    assert rewards == pytest.approx(expected, abs=1e-5) and run.unreadable == 1
+    settings = train_rl.Settings(render_term=render_term)
+    rewards, unreadable = score(prompts, [""] * 5, drawings, Judge([0, 2, 4, None]), settings, scale or None)
+    assert rewards == pytest.approx(expected, abs=1e-5) and unreadable == 1
     assert min(rewards[:1] + rewards[2:]) > rewards[1] == 0.0
 
 
 @pytest.mark.parametrize("name", train_rl.REWARDS)
 def test_every_reward_pays_most_for_the_reference_itself(name):
-    prompts = draw_images("svg", 2, 1, 3)
-    batch = [(prompts[0], prompt["code"], Rendering(prompt["image"], prompt["scene"])) for prompt in prompts]
-    run = train_rl.Run(train_rl.Settings(), ROW, Judge([0, 3]))
-    same, other = train_rl.REWARDS[name](batch, run)
+    prompts = draw_examples("svg", 2, 1, 3)
+    batch = [(prompts[0], prompt.code, Rendering(prompt.image, prompt.scene)) for prompt in prompts]
+    (same, other), unreadable = train_rl.REWARDS[name](batch, judge=Judge([0, 3]), encoder="", scale=None)
+    assert unreadable == 0
     assert 0 <= other < same <= 1.0001 and same > 0.99
-
-
-def test_a_judge_server_that_is_down_is_asked_again(monkeypatch):
-    pauses = []
-    monkeypatch.setattr(time, "sleep", pauses.append)
-
-    class Down(Judge):
-        server, left = "a server", 3
-
-        def judge(self, pairs):
-            self.left -= 1
-            if self.left >= 0:
-                raise InputError("The server gave no answer at all.")
-            return super().judge(pairs)
-
-    assert train_rl.ask(Down([0]), [("svg", None, None)])[0].severity == 0
-    assert pauses == [5, 10, 20]                                                          # 35 s of silence survived
-
-    class Half(Judge):
-        """Down while it works: the first reply of each call arrives, the others do not."""
-        server = "a server"
-
-        def judge(self, pairs):
-            return [Verdict("svg", [Discrepancy("shape_error", pairs[0][1], "", "")])] + [
-                Verdict("svg", readable=False, notes=[NO_REPLY + "APITimeoutError"])] * (len(pairs) - 1)
-
-    del pauses[:]
-    verdicts = train_rl.ask(Half([]), [("svg", severity, None) for severity in (1, 3, 2)])
-    assert [verdict.severity for verdict in verdicts] == [1, 3, 2] and pauses == [5, 10]
-    with pytest.raises(InputError, match="1 of 3 pairs got no reply: APITimeoutError. Waited 5 s in vain."):
-        train_rl.ask(Half([]), [("svg", severity, None) for severity in (1, 3, 2)], patience=5)
-
-    class Refusing(Half):
-        """The rest is refused: no silence, and nothing to wait for."""
-        def judge(self, pairs):
-            if len(pairs) == 1:
-                raise InputError("The server gave no answer at all (BadRequestError).")
-            return super().judge(pairs)
-
-    del pauses[:]
-    verdicts = train_rl.ask(Refusing([]), [("svg", severity, None) for severity in (1, 3)])
-    assert [verdict.readable for verdict in verdicts] == [True, False] and pauses == [5]
-    with pytest.raises(InputError, match="no answer"):
-        train_rl.ask(Down([0]), [("svg", None, None)], patience=5)
 
 
 # ------------------------------------------------------------------------------------------------- log p, loss, trl
@@ -236,11 +192,10 @@ def test_log_probs_equal_those_of_the_plain_forward_pass(policy, batch):
 def test_the_stop_token_is_trained_and_nothing_after_it(policy, monkeypatch):
     model, processor = policy
     stop, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
-    prompts = draw_images("svg", 1, 1, 0)
+    prompts = draw_examples("svg", 1, 1, 0)
     drawn = iter(([[7], [7]], [[8], [8]], [[stop], [9]], [[10]]))         # the first ends, the second runs out of room
     monkeypatch.setattr(torch, "multinomial", lambda *_: torch.tensor(next(drawn)))
-    run = SimpleNamespace(row=ROW | {"code_tokens": 4}, settings=train_rl.Settings(group=2))
-    _, answers, mask = sample(model, processor, prompts, run)
+    _, answers, mask = rollout(model, processor, prompts, 2, PRESET | {"code_tokens": 4}, 1.0)
     assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]] and answers.tolist() == [[7, 8, stop, pad], [7, 8, 9, 10]]
 
 
@@ -248,12 +203,11 @@ def test_the_stop_token_is_trained_and_nothing_after_it(policy, monkeypatch):
 def test_siblings_stand_together_whatever_the_batch(batch_size):
     """Cold sampling is greedy decoding: each picture's answer G times, in the order of the pictures."""
     model, processor, _ = roles("data/tiny/base", "data/tiny/judge")
-    prompts = draw_images("svg", 2, 1, 5) + draw_images("table", 1, 1, 5)
-    run = SimpleNamespace(row=PRESETS["tiny"] | {"batch": batch_size},
-                          settings=train_rl.Settings(group=2, temperature=1e-4))
-    found = decode(processor, *sample(model, processor, prompts, run)[1:])
-    alone = generate(model.get_base_model(), processor, [visual_erm.code_messages(p["task"], p["image"]) for p in prompts],
-                                max_new_tokens=256, batch_size=1)
+    prompts = draw_examples("svg", 2, 1, 5) + draw_examples("table", 1, 1, 5)
+    preset = PRESETS["tiny"] | {"sample_batch": batch_size}
+    found = decode(processor, *rollout(model, processor, prompts, 2, preset, 1e-4)[1:])
+    conversations = [visual_erm.code_messages(p.task, p.image) for p in prompts]
+    alone = generate(model.get_base_model(), processor, conversations, max_new_tokens=256, batch_size=1)
     assert found == [answer for answer in alone for _ in range(2)] and len(set(found)) == 3
 
 
@@ -278,7 +232,7 @@ def gradients(policy, batch, micro, old=None, reference=None, advantage=None, cl
                                 tokens, 0.04, clip, clip)
         loss.backward()
         total += loss.item()
-        assert old is not None or parts["clipped"] == 0 and parts["kl"] == 0             # on policy all ratios are 1
+        assert old is not None or parts["clip_frac"] == 0 and parts["kl"] == 0             # on policy all ratios are 1
     return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -357,25 +311,25 @@ def test_three_roles_share_one_base(untrained, tmp_path, batch):
         assert torch.equal(reference, compute(plain, batch, [0, 3]))                      # the reference is the base
         assert not torch.allclose(reference, compute((model,), batch, [0, 3]), atol=1e-3)  # the judge is not
     model.set_adapter("policy")
-    image = draw_images("svg", 1, 1, 0)[0]["image"]
-    judge.row = judge.row | {"verdict_tokens": 12}
+    image = draw_examples("svg", 1, 1, 0)[0].image
+    judge.preset = judge.preset | {"verdict_tokens": 12}
     said = judge.judge([("svg", image, image)])[0].raw
-    alone = VisualERM(load_model(str(tmp_path)), judge.row).judge([("svg", image, image)])[0].raw
-    assert said == alone != VisualERM((model, processor), judge.row).judge([("svg", image, image)])[0].raw
+    alone = VisualERM(load_model(str(tmp_path)), judge.preset).judge([("svg", image, image)])[0].raw
+    assert said == alone != VisualERM((model, processor), judge.preset).judge([("svg", image, image)])[0].raw
     assert {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad} == {"policy"}
 
 
 def test_a_policy_in_4_bits(untrained):
     """QLoRA: the same gradients with and without recomputed activations, for the adapter alone, and a reference."""
     torch.manual_seed(1)
-    settings = train_rl.Settings(model=str(untrained), judge=str(untrained), rank=4, group=2)
-    model, processor, _ = train_rl.load_roles(settings, ROW | {"quantize": True})
+    settings = train_rl.Settings(model=str(untrained), judge=str(untrained), rank=4)
+    policy, _ = train_rl.load_roles(settings, PRESET | {"quantize": True})
+    model, processor = policy.model, policy.processor
     assert any("4bit" in type(layer).__name__ for layer in model.modules())
     for name, p in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=0.05)
-    inputs, answers, mask = sample(model.eval(), processor, draw_images("svg", 1, 1, 0),
-                                   SimpleNamespace(row=ROW, settings=settings))
+    inputs, answers, mask = rollout(model.eval(), processor, draw_examples("svg", 1, 1, 0), 2, PRESET, 1.0)
     found = []
     for recompute in (True, False):
         (model.gradient_checkpointing_enable if recompute else model.gradient_checkpointing_disable)()
@@ -447,52 +401,49 @@ def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, tmp_path):
 
 @pytest.mark.parametrize("data", [False, True], ids=["drawn", "folder"])
 def test_no_program_is_learned_and_held_out(pairs_folder, data):
-    settings = train_rl.Settings(task="svg,table", data=str(pairs_folder) if data else "", images=7, eval_images=3)
-    learned, held = train_rl.read_pictures(settings, ROW)
-    assert [(len(learned), len(held))] == [(14, 6)] and {p["task"] for p in learned} == {"svg", "table"}
-    assert not {p["code"] for p in learned} & {p["code"] for p in held}
-    assert train_rl.draw_alike(held, [p["code"] for p in held])[0].image.tobytes() == held[0]["image"].tobytes()
-    assert all(train_rl.fidelity(p["scene"], d.scene) == 100 for p, d in zip(
-        learned, train_rl.draw_alike(learned, [p["code"] for p in learned])))
+    folder = str(pairs_folder) if data else ""
+    learned, held = train_and_held(["svg", "table"], folder, 1, 0, 7, 3, PRESET)
+    assert [(len(learned), len(held))] == [(14, 6)] and {p.task for p in learned} == {"svg", "table"}
+    assert not {p.code for p in learned} & {p.code for p in held}
+    assert draw_alike(held, [p.code for p in held])[0].image.tobytes() == held[0].image.tobytes()
+    assert all(fidelity(p.scene, d.scene) == 100 for p, d in zip(
+        learned, draw_alike(learned, [p.code for p in learned])))
     if data:
         with pytest.raises(InputError, match="has not enough pictures of the task chart"):
-            train_rl.read_pictures(replace(settings, task="chart"), ROW)
+            train_and_held(["chart"], folder, 1, 0, 7, 3, PRESET)
 
 
-def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, monkeypatch, tmp_path):
+def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, tmp_path, capsys):
     shutil.copytree(unbroken, tmp_path, dirs_exist_ok=True)
-    command = ["train_rl.py", *map(str, SMALL), "--eval_every", "2", "--resume", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", [*command, "--steps", "5", "--lr", "0"])
-    assert train_rl.main() == 0
+    command = [*map(str, SMALL), "--eval_every", "2", "--resume", "--out", str(tmp_path)]
+    assert train_rl.main([*command, "--steps", "5", "--lr", "0"]) == 0
     assert [row["step"] for row in rows(tmp_path)] == ["0", "1", "2", "3", "4", "5"]
     assert all(torch.equal(weights(tmp_path)[name], p) for name, p in weights(unbroken).items())
-    monkeypatch.setattr(sys, "argv", [*command, "--rank", "4"])
-    with pytest.raises(InputError, match=r"other settings \(--rank 16, not 4\)"):
-        train_rl.main()
+    assert train_rl.main([*command, "--rank", "4"]) == 2
+    assert "other settings (--rank 16, not 4)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments, words", [
     (["--task", "charts"], "--task 'charts' is unknown"), (["--reward", "dino"], "is no sum of rewards"),
-    (["--group", "1"], "--group must be at least 2"), (["--preset", "3b"], "no preset '3b'"),
+    (["--group", "1"], "--num_generations must be at least 2"), (["--preset", "3b"], "no preset '3b'"),
     (["--model", "nowhere/at/all"], "no folder"), (["--level", "4"], "--level 4 does not exist"),
     (["--model", "http://localhost:1/v1"], "behind a URL cannot be trained"),
     (["--model", "ADAPTER"], "is an adapter, and training begins"),
     (["--eval_every", "0"], "--eval_every must be greater"), (["--temperature", "0"], "--temperature must be"),
+    (["--micro", "0"], "--micro_batch_size must be greater"),
 ])
-def test_mistakes_get_a_sentence(monkeypatch, tmp_path, arguments, words):
+def test_mistakes_get_a_sentence(capsys, tmp_path, arguments, words):
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "data/tiny/base"}')
     arguments = [str(tmp_path) if word == "ADAPTER" else word for word in arguments]
-    monkeypatch.setattr(sys, "argv", ["train_rl.py", "--out", str(tmp_path), *arguments])
-    with pytest.raises(InputError, match=words):                         # the script prints it and exits with code 2
-        train_rl.main()
+    assert train_rl.main(["--out", str(tmp_path), *arguments]) == 2
+    assert words in capsys.readouterr().err
 
 
-def test_a_gradient_that_is_no_number_stops_the_run(untrained, pairs_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_rl, "advantages", lambda rewards, *_: rewards * float("nan"))
-    monkeypatch.setattr(sys, "argv", ["train_rl.py", *map(str, SMALL), "--model", str(untrained), "--judge",
-                                      str(untrained), "--data", str(pairs_folder), "--out", str(tmp_path)])
-    with pytest.raises(InputError, match="not finite.*state.pt"):
-        train_rl.main()
+def test_a_gradient_that_is_no_number_stops_the_run(untrained, pairs_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_rl, "group_advantages", lambda rewards, *_: rewards * float("nan"))
+    assert train_rl.main([*map(str, SMALL), "--model", str(untrained), "--judge", str(untrained), "--data",
+                          str(pairs_folder), "--out", str(tmp_path)]) == 2
+    assert re.search("not finite.*state.pt", capsys.readouterr().err)
     assert torch.load(tmp_path / "state.pt", weights_only=False)["step"] == 0
 
 
@@ -504,9 +455,9 @@ def test_trl_trains_with_the_reward(untrained, tmp_path):
     from visual_erm import code_prompt, trl_reward
 
     model, processor = load_model(str(untrained))
-    pictures = draw_images("svg", 4, 1, 0)
+    pictures = draw_examples("svg", 4, 1, 0)
     question = [{"role": "user", "content": code_prompt("svg")}]
-    rows = Dataset.from_list([{"prompt": question, "task": "svg", "image": p["image"]} for p in pictures])
+    rows = Dataset.from_list([{"prompt": question, "task": "svg", "image": p.image} for p in pictures])
     trainer = GRPOTrainer(
         model=model, processing_class=processor, reward_funcs=trl_reward(Judge2()), train_dataset=rows,
         peft_config=LoraConfig(r=2, target_modules="all-linear"),
@@ -516,8 +467,8 @@ def test_trl_trains_with_the_reward(untrained, tmp_path):
     trainer.train()
     rewards = [row["rewards/visual_erm/mean"] for row in trainer.state.log_history if "rewards/visual_erm/mean" in row]
     assert rewards == [0.0, 0.0]                                          # 8 tokens of an untrained model draw nothing
-    answers = [[{"role": "assistant", "content": p["code"]}] for p in pictures[:2]]
-    paid = trl_reward(Judge2(), scale=6)(completions=answers, task=["svg"] * 2, image=[pictures[0]["image"]] * 2)
+    answers = [[{"role": "assistant", "content": p.code}] for p in pictures[:2]]
+    paid = trl_reward(Judge2(), scale=6)(completions=answers, task=["svg"] * 2, image=[pictures[0].image] * 2)
     assert paid == [2.0, 1.5]
 
 
@@ -525,7 +476,7 @@ class Judge2(VisualERM):
     """Finds nothing in a picture that equals its reference, else one severe error."""
 
     def __init__(self, preset="tiny"):
-        self.row = PRESETS[preset]
+        self.preset = PRESETS[preset]
 
     def judge(self, pairs):
         return [Verdict(t, [] if a.tobytes() == b.tobytes() else [Discrepancy("shape_error", 3, "", "")])
@@ -533,10 +484,10 @@ class Judge2(VisualERM):
 
 
 def test_verl_calls_the_reward(monkeypatch, tmp_path):
-    monkeypatch.setattr(visual_erm, "_judge_of", lambda judge, preset: Judge2(preset))
-    right, wrong = draw_images("svg", 2, 1, 0)
-    render("svg", right["code"], size=(256, 256)).image.save(tmp_path / "x.png")      # drawn as large as the reference
-    for answer, expected in ((right["code"], 2.0), (f"```svg\n{wrong['code']}\n```", 1.94), ("<svg", 0.0)):
+    monkeypatch.setattr(visual_erm, "load_judge", lambda judge, preset: Judge2(preset))
+    right, wrong = draw_examples("svg", 2, 1, 0)
+    render("svg", right.code, size=(256, 256)).image.save(tmp_path / "x.png")      # drawn as large as the reference
+    for answer, expected in ((right.code, 2.0), (f"```svg\n{wrong.code}\n```", 1.94), ("<svg", 0.0)):
         # the call of verl's reward loop, whose two last keywords go to rewards with a model of their own
         paid = visual_erm.compute_score(data_source="svg", solution_str=answer, ground_truth=str(tmp_path / "x.png"),
                                         extra_info={"index": 3}, reward_router_address=None,

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import train_rl
 import visual_erm as v
 from conftest import ROOT
-from data.serve import JudgeServer, pictures
-from data.models import Chat, PRESETS
+from data.models import PRESETS, Chat
+from data.pairs import read_pairs
 from data.runs import say
-from data.pairs import load_image, read_pairs
-from data.verdict import Discrepancy, InputError, Verdict
+from data.serve import JudgeServer, pictures
 from data.server import NO_REPLY, Server
+from data.verdict import Discrepancy, InputError, Verdict
 
 CLEAN = '{"errors":[]}'
 JUDGE = str(ROOT / "data/tiny/judge")
@@ -55,8 +54,7 @@ def shades(verdicts):
 
 # ------------------------------------------------------------------------------------------------ a real judge
 def examples():
-    return [(row["category"], *(load_image(row[key]) for key in ("gt_img_path", "pred_img_path")))
-            for row in read_pairs(ROOT / "data/examples")]
+    return [(pair.task, *pair.images()) for pair in read_pairs(ROOT / "data/examples")]
 
 
 def test_a_policy_behind_a_url_writes_code():
@@ -236,18 +234,61 @@ def test_a_server_that_is_down_at_the_start_joins_later(monkeypatch):
     assert again.bodies[0]["model"] == "fake"
 
 
-def test_training_waits_while_all_servers_are_dead(monkeypatch):
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses of 5 s and more that a test was to wait; they take 0.01 s here."""
+    waited, sleep = [], time.sleep
+
+    def short(seconds):
+        if seconds >= 5:
+            waited.append(seconds)
+        sleep(min(seconds, 0.01))
+
+    monkeypatch.setattr(time, "sleep", short)
+    return waited
+
+
+def test_a_patient_judge_waits_while_all_servers_are_dead(pauses, monkeypatch):
     with JudgeServer(shade) as one, JudgeServer(shade) as two:
-        judge = v.VisualERM(urls(one, two))
+        judge, impatient = (v.VisualERM(urls(one, two), patience=seconds) for seconds in (600, 5))
     back, sleep = [], time.sleep
 
     def wait(seconds):
-        if seconds >= 5 and not back:                                  # one comes back while train_rl.ask waits for it
+        if seconds >= 5 and not back:                                  # one comes back while the judge waits for it
             back.append(JudgeServer(shade, port=two.server_port).__enter__())
-        sleep(min(seconds, 0.01))
+        sleep(seconds)
 
     monkeypatch.setattr(time, "sleep", wait)
-    assert shades(train_rl.ask(judge, [("svg", WHITE, WHITE)] * 3)) == ["255"] * 3
+    assert shades(ask(judge, 3)) == list("012")
+    assert len(back[0].answered) == 3
     back[0].__exit__()
-    with pytest.raises(InputError, match="gave no answer at all .*Waited 5 s in vain"):
-        train_rl.ask(judge, [("svg", WHITE, WHITE)], patience=5)
+    with pytest.raises(InputError, match="1 of 1 questions got no reply: .* did not reply for 5 s"):
+        ask(impatient)
+
+
+SILENCE = {  # troubles in turn (three for a question: it is asked again twice), seconds of patience ->
+    # which of 3 verdicts are readable, pauses, requests
+    "no patience": (["ok", *["500"] * 3], 0, [True, False, True], [], 5),
+    "silent once": (["ok", *["500"] * 3], 60, [True, True, True], [5], 6),
+    "silent for long": (["ok", *["500"] * 6, "ok", *["500"] * 9], 60, [True, True, True], [5, 10, 20, 40], 18),
+    "refused": (["ok", "400"], 60, [True, False, True], [], 3),
+    "silent, then refused": (["ok", *["drop"] * 3, "ok", "400"], 60, [True, False, True], [5], 6),
+}
+
+
+@pytest.mark.parametrize("name", SILENCE)
+def test_only_what_got_no_reply_is_asked_again(name, pauses):
+    trouble, patience, readable, waits, requests = SILENCE[name]
+    with JudgeServer(shade, *trouble) as server:
+        verdicts = ask(v.VisualERM(server.url, workers=1, patience=patience), 3)
+    assert [verdict.readable for verdict in verdicts] == readable
+    assert pauses == waits and len(server.bodies) == requests
+
+
+@pytest.mark.parametrize("patience, waits", [(5, [5]), (6, [5, 10]), (100, [5, 10, 20, 40, 60])])
+def test_patience_ends_with_a_sentence(patience, waits, pauses):
+    with JudgeServer(shade, "ok", *["500"] * 99) as server:
+        judge = v.VisualERM(server.url, workers=1, patience=patience)
+        with pytest.raises(InputError, match=f"1 of 2 .* got no reply: .* did not reply for {sum(waits)} s"):
+            ask(judge, 2)
+    assert pauses == waits

@@ -13,16 +13,32 @@ from lxml import html
 from PIL import Image, ImageDraw
 from rapidfuzz.distance import Levenshtein
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (Dinov2Config, Dinov2Model, PreTrainedTokenizerFast, Qwen3VLConfig,
-                          Qwen3VLForConditionalGeneration)
+from transformers import (
+    Dinov2Config,
+    Dinov2Model,
+    PreTrainedTokenizerFast,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import visual_erm as v
+from conftest import mistake
+from data.metrics import VisionEncoder, baseline_rewards, ssim, teds
+from data.models import (
+    PRESETS,
+    Qwen3VLProcessor,
+    choose_preset,
+    fit,
+    generate,
+    load_model,
+    load_processor,
+    preset_for,
+)
 from data.serve import JudgeServer
-from data.models import PRESETS, Qwen3VLProcessor, choose_preset, fit, generate, load_model, load_processor, preset_for
-from data.metrics import VisionEncoder, rivals, ssim, teds
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
+from render import RenderError, Rendering
 
 TEMPLATE = """{%- for message in messages %}<|im_start|>{{ message.role }}
 {% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}\
@@ -199,13 +215,32 @@ def test_severity_reward(severities, scale, expected):
 
 
 @pytest.mark.parametrize("verdicts, scale, expected", [
-    ([verdict(), verdict(2), verdict(3, 1), None], None, [2, 1.5, 1, 0]),
-    ([verdict(2), verdict(1, task="chart"), verdict(1), verdict(task="chart")], None, [1, 1, 1.5, 2]),  # by task
-    ([verdict(), verdict(3, 3, 3), verdict(readable=False), None], 50, [2, 1.82, 1, 0]),
-    ([verdict(2), verdict(1), verdict(readable=False)], None, [1, 1.5, 1]),
+    ([verdict(), verdict(2), verdict(3, 1)], None, [1, 0.5, 0]),
+    ([verdict(2), verdict(1, task="chart"), verdict(1), verdict(task="chart")], None, [0, 0, 0.5, 1]),  # by task
+    ([verdict(), verdict(3, 3, 3), verdict(readable=False)], 50, [1, 0.82, 0]),
+    ([verdict(2), verdict(1), verdict(readable=False)], None, [0, 0.5, 0]),
+    ([verdict(9, readable=False), verdict(2), verdict()], None, [0, 0, 1]),  # it does not count in the maximum
+    ([verdict(readable=False)], None, [0]),
+    ([], None, []),
 ])
 def test_verm_rewards(verdicts, scale, expected):
     assert v.verm_rewards(verdicts, scale) == pytest.approx(expected, abs=1e-5)
+
+
+DRAWN, BROKEN = Rendering(None, {}), RenderError("syntax", "")
+
+
+@pytest.mark.parametrize("renderings, verdicts, scale, term, expected", [
+    ([DRAWN, DRAWN, DRAWN, BROKEN], [verdict(), verdict(2), verdict(3, 1)], None, 1, [2, 1.5, 1, 0]),
+    ([DRAWN, DRAWN, DRAWN, BROKEN], [verdict(), verdict(3, 3, 3), verdict(readable=False)], 50, 1, [2, 1.82, 1, 0]),
+    ([BROKEN, DRAWN, BROKEN, DRAWN], [verdict(1), verdict()], None, 1, [0, 1, 0, 2]),
+    ([BROKEN, DRAWN], [verdict()], None, 0.25, [0, 1.25]),
+    ([BROKEN, BROKEN], [], None, 1, [0, 0]),
+    ([], [], None, 1, []),
+])
+def test_reward_with_the_render_term(renderings, verdicts, scale, term, expected):
+    rewards = v.add_render_term(renderings, v.verm_rewards(verdicts, scale), term)
+    assert rewards == pytest.approx(expected, abs=1e-5)
 
 
 # PubTabNet's metric, written down from its definition with the package it uses for the tree distance.
@@ -402,7 +437,7 @@ def test_wrong_model_folder(name, tmp_path):
 
 def test_presets():
     assert choose_preset("tiny") is PRESETS["tiny"]
-    assert all(set(row) == set(PRESETS["tiny"]) for row in PRESETS.values())
+    assert all(set(preset) == set(PRESETS["tiny"]) for preset in PRESETS.values())
     with pytest.raises(InputError, match="no preset"):
         choose_preset("huge")
     if not torch.cuda.is_available():
@@ -449,13 +484,15 @@ def test_vision_encoders(folder, tmp_path):
     BitImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(tmp_path)
     for name, width in ((folder, 64), (str(tmp_path), 32)):
         encoder = VisionEncoder(name)
+        assert encoder.name == name
         assert encoder.features(picture()).shape == (width,)
         assert encoder.similarity(picture(), picture()) == pytest.approx(1, abs=1e-5)
         assert encoder.similarity(picture(), picture("blue", at=60)) < 0.99999
-    values = rivals("table", picture(), picture(), T.format("a"), T.format("x"))
+    assert VisionEncoder().name == "data/tiny/base"
+    values = baseline_rewards("table", picture(), picture(), T.format("a"), T.format("x"))
     assert values == {"text": pytest.approx(1 - 1 / 44), "teds": pytest.approx(2 / 3), "teds_s": 1.0,
                       "vision_encoder": None, "ssim": pytest.approx(1)}
-    assert list(rivals("chart", picture(), picture()).values()) == [None] * 4 + [pytest.approx(1)]
+    assert list(baseline_rewards("chart", picture(), picture()).values()) == [None] * 4 + [pytest.approx(1)]
 
 
 # judges
@@ -488,10 +525,10 @@ def test_command_line_json(server, folder, tmp_path, capsys):
     command = [tmp_path / "a.png", tmp_path / "b.png", "--task", "chart", "--judge", server.url, "--encoder", folder]
     code, out, _ = run(capsys, *command, "--json")
     result = json.loads(out)
-    assert code == 0 and set(result) == {"verdict", "severity", "reward", "rivals"}
+    assert code == 0 and set(result) == {"verdict", "severity", "reward", "baselines"}
     assert result["verdict"] == json.loads(WHOLE) and result["severity"] == 2
     assert result["reward"] == pytest.approx(1.96)  # 1 + 1 - 2 / 50
-    assert set(result["rivals"]) == {"text", "teds", "teds_s", "vision_encoder", "ssim"}
+    assert set(result["baselines"]) == {"text", "teds", "teds_s", "vision_encoder", "ssim"}
     code, out, _ = run(capsys, *command)
     assert code == 0 and "data_error, bar 'B': value 7, should be 5" in out
 
@@ -512,7 +549,7 @@ BAD = {  # name: (arguments, words of the sentence); {tmp} and {url} are filled 
     "server down": ("{tmp}/a.png {tmp}/a.png --task chart --judge http://127.0.0.1:9/v1", "No server answers"),
     "not such a server": ("{tmp}/a.png {tmp}/a.png --task chart --judge {url}/elsewhere", "no OpenAI-compatible"),
     "nonsense": ("{tmp}/a.png {tmp}/a.png --task chart --judge {url}", "nothing that is a verdict"),
-    "no examples": ("--examples {tmp}", "does not exist"),
+    "no examples": ("--examples {tmp}", "is neither a .jsonl file nor a folder that holds one"),
     "broken examples": ("--examples {tmp}/broken", "pairs.jsonl:2"),
 }
 
@@ -530,12 +567,13 @@ def test_bad_input_is_a_sentence_and_exit_code_2(name, server, folder, tmp_path,
         Image.new("1", (9000, 9000)).save(tmp_path / "huge.png")
     Image.new("1", (4000, 2)).save(tmp_path / "line.png")
     (tmp_path / "broken").mkdir()
-    good = {"id": "1", "category": "chart", "gt_img_path": "../a.png", "pred_img_path": "../a.png"}
+    good = {"id": "1", "category": "chart", "gt_img_path": "../a.png", "pred_img_path": "../a.png",
+            "human_errors": []}
     (tmp_path / "broken/pairs.jsonl").write_text(json.dumps(good) + "\n{\n")
-    code, out, err = run(capsys, *arguments.format(tmp=tmp_path, url=server.url).split(),
-                         *([] if "--judge" in arguments else ["--judge", folder]), "--encoder", folder)
-    sentence = err.strip().splitlines()[-1]
-    assert code == 2 and out == "" and words in sentence and "Traceback" not in err
+    judge = [] if "--judge" in arguments else ["--judge", folder]
+    out, told = mistake(capsys, v.main, *arguments.format(tmp=tmp_path, url=server.url).split(), *judge,
+                        "--encoder", folder)
+    assert out == "" and words in told
 
 
 def test_examples_and_report(folder, server, tmp_path, capsys):

@@ -7,144 +7,96 @@ r"""Score a judge on VC-RewardBench, or on any folder of pairs that `data.build`
 
 It prints the paper's table, one row a judge, and writes everything behind it to --out:
 
-    | judge           | chart          | table          | svg            | average        | unreadable |
-    | data/tiny/judge | 75.0/80.0/91.2 | 60.0/60.0/-    | ...            | F1h/F1s/Sc     | 2 of 150   |
+    | judge           | chart          | table       | svg | average    | unreadable |
+    | data/tiny/judge | 75.0/80.0/91.2 | 60.0/60.0/- | ... | F1h/F1s/Sc | 2 of 150   |
 
-**Input.** A .jsonl file, or a folder of them, with VC-RewardBench's fields (`id` or `idx`, `category`, `gt_img_path`,
-`pred_img_path`, `human_errors`); image paths are seen from the file's folder. Answers for --predictions: lines with
-`id` and `pred_json` (a verdict as object or as the model's text; `category` where ids repeat between tasks). True and
-predicted errors are read by the same rules, those of `Verdict.parse`: there are no others here.
+**Input.** A .jsonl file, or a folder of them, with VC-RewardBench's fields (`id` or `idx`,
+`category`, `gt_img_path`, `pred_img_path`, `human_errors`). Image paths are relative to the file's
+folder. Answers for --predictions are lines with `id` and `pred_json` (a verdict as object or as the
+model's text; `category` where ids repeat between tasks). `Verdict.parse` reads true and predicted
+errors by the same rules.
 
-**Counting** (Visual-ERM, VC-RewardBench). A matcher pairs predicted with true errors, one to one, "yes" or "partial".
-Over all pairs of a task, and for "average" over all pairs (pooled, not a mean of three):
+**Counting** (Visual-ERM, VC-RewardBench). A matcher pairs predicted with true errors, one to one,
+"yes" or "partial". Over all pairs of a task, and for "average" over all pairs (pooled, not a mean
+of three):
 
-    TP_hard = yes          TP_soft = yes + 0.5 partial        FP, FN = predicted, true errors with no match at all
-    P = TP / (TP + FP)     R = TP / (TP + FN)                 F1 = 2PR / (P + R)
+    TP_hard = yes          TP_soft = yes + 0.5 partial
+    FP, FN = predicted, true errors with no match at all
+    P = TP / (TP + FP)     R = TP / (TP + FN)     F1 = 2PR / (P + R)
     Sc = Pearson correlation, over pairs, of predicted and true sum of severities
 
-For example 3 yes, 2 partial, 1 FP, 2 FN: F1h = 6/9 = 66.7, F1s (TP 4) = 8/11 = 72.7. Stated where the paper is silent:
-- Nothing true and nothing predicted is F1 = 1. Partial matches alone (0 yes, no FP, no FN) are F1h = 0: the published
-  script calls that 1.
+For example 3 yes, 2 partial, 1 FP, 2 FN: F1h = 6/9 = 66.7, F1s (TP 4) = 8/11 = 72.7. Stated where
+the paper is silent:
+- Nothing true and nothing predicted is F1 = 1. Partial matches alone (0 yes, no FP, no FN) are
+  F1h = 0: the published script calls that 1.
 - Sc is "-" (null in the JSON) if one side is constant or there are fewer than two pairs.
 - Errors whose category is not of the task are dropped first; their number is in the JSON.
-- Pairs whose answer is unreadable or not there are left out of all figures and counted in the last column. Since that
-  could flatter a judge that fails on hard pairs, the JSON holds the figures with "no error" in their place as well.
+- Pairs whose answer is unreadable or missing are left out of all figures and counted in the last
+  column. That could favour a judge that fails on hard pairs, so the JSON also holds the figures
+  with "no error" in their place.
 
-**Baselines** (--baselines). "always no error" needs no eyes. "pixel difference" has eyes and no understanding; see
-`pixel_difference`. Neither can name what is wrong, so F1h is 0 or close to it by design: look at Sc.
+**Baselines** (--baselines). "always no error" ignores the images. "pixel difference" compares
+pixels only; see `pixel_difference`. Neither can name what is wrong, so F1h is 0 or close to it by
+design: look at Sc.
 
-**Matchers.** The offline one (default, see `data/bench/matchers.py`) costs nothing and gives the same figures every time; it
-reads templated English exactly and free text by key words. `--matcher URL MODEL` asks a language model, as the paper
-does, through any OpenAI-compatible server (key in OPENAI_API_KEY); its answers are kept beside --out in matcher.jsonl,
-so a second run asks only what is new. Never compare figures of two matchers with each other.
+**Matchers.** The offline one (default, see `data/bench/matchers.py`) needs no server and gives the
+same figures every time; it reads templated English exactly and free text by key words. `--matcher
+URL MODEL` asks a language model, as the paper does, through any OpenAI-compatible server (key in
+OPENAI_API_KEY). Its answers are kept beside --out in matcher.jsonl, so a second run asks only what
+is new. Figures of two matchers cannot be compared with each other.
 """
 
 import json
-import os
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import count
+from itertools import count, product, repeat
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-import visual_erm
-from data.bench.matchers import match
-from data.pairs import load_image
+from data.bench.matchers import LLMMatcher, match
+from data.pairs import Pair, read_jsonl, read_pairs
+from data.runs import write_text
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
-# ---------------------------------------------------------------------------- 1. Pairs and answers
-
-
-@dataclass
-class Pair:
-    """One line of the benchmark."""
-
-    names: dict  # its `id`, `idx` and `category`, as far as given
-    task: str
-    reference: Path
-    rendering: Path
-    true: Verdict  # human_errors, read as if they were a judge's answer
-    where: str  # "file:line", for messages
-
-    def images(self) -> tuple[Image.Image, Image.Image]:
-        """(reference, rendering) in RGB. Raises InputError."""
-        try:
-            return load_image(self.reference), load_image(self.rendering)
-        except InputError as error:
-            raise InputError(f"{self.where}: {error}") from None
-
-
-def _rows(file: Path):
-    """(where, row) for every line of a JSONL file; a JSON list is accepted too. Raises InputError with file:line."""
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read: {error}.") from None
-    lines = text.split("\n")
-    if text.lstrip().startswith("["):
-        lines = [" ".join(lines)]
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{file}:{number}: this line is not JSON ({getattr(error, 'msg', error)}).") from None
-        for row in found if isinstance(found, list) else [found]:
-            if not isinstance(row, dict):
-                raise InputError(f"{file}:{number}: expected an object with fields, found {str(row)[:40]!r}.")
-            yield f"{file}:{number}", row
+# --- 1. pairs and answers ---
 
 
 def _keys(row: dict) -> list[tuple]:
-    """What a pair may be called by, the most exact first: id and idx, id, idx; with its category and without."""
-    fields = [f for f in (("id", "idx"), ("id",), ("idx",)) if all(row.get(name) is not None for name in f)]
-    return [(task, f, *(str(row[name]) for name in f)) for task in (row.get("category"), None) for f in fields]
+    """A pair's names, the most exact first: id and idx, id, idx; with category, then without."""
+    keys = []
+    for task in (row.get("category"), None):
+        for fields in (("id", "idx"), ("id",), ("idx",)):
+            values = [row.get(name) for name in fields]
+            if None not in values:
+                keys.append((task, fields, *map(str, values)))
+    return keys
 
 
 def _count_keys(pairs: list[Pair]) -> Counter:
     return Counter(key for pair in pairs for key in set(_keys(pair.names)))
 
 
-def read_pairs(path: str | Path, check_images: bool = True) -> list[Pair]:
-    """The pairs of a .jsonl file or of a folder: its pairs.jsonl, or else all of them by name. Raises InputError."""
-    path = Path(path)
-    files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
-    files = [file for file in files if file.name == "pairs.jsonl"] or files   # a teacher's answers may lie beside it
-    if not files or not path.exists():
-        raise InputError(f"{path} is neither a .jsonl file nor a folder that holds one.")
-    pairs = []
-    for file in files:
-        for where, row in _rows(file):
-            task, errors = row.get("category"), row.get("human_errors", "")
-            if not isinstance(task, str) or task not in CATEGORIES:
-                raise InputError(f"{where}: category is {task!r}; it must be one of {', '.join(CATEGORIES)}.")
-            if not isinstance(errors, list | None):
-                raise InputError(f"{where}: human_errors is missing or not a list.")
-            images = [row.get("gt_img_path"), row.get("pred_img_path")]
-            if not all(isinstance(name, str) for name in images):
-                raise InputError(f"{where}: gt_img_path or pred_img_path is missing or not text.")
-            images = [file.parent / name for name in images]
-            if missing := [image for image in images if check_images and not image.is_file()]:
-                raise InputError(f"{where}: there is no image {missing[0]}.")
-            names = {k: row[k] for k in ("id", "idx", "category") if k in row}
-            pairs.append(Pair(names, task, *images, Verdict.parse(task, json.dumps({"errors": errors or []})), where))
-    if not pairs:
-        raise InputError(f"{path} holds no pairs.")
+def named_pairs(path: str | Path, check_images: bool = True) -> list[Pair]:
+    """The pairs of a file or folder, each with a name of its own. Raises InputError."""
+    pairs = read_pairs(path, check_images)
     known = _count_keys(pairs)
-    if unclear := [p.where for p in pairs if all(known[key] > 1 for key in _keys(p.names))]:
-        raise InputError(f"{unclear[0]}: the pair has no id, or another pair has the same one.")
+    for pair in pairs:
+        if all(known[key] > 1 for key in _keys(pair.names)):
+            raise InputError(f"{pair.where}: the pair has no id, or another pair has the same one.")
     return pairs
 
 
 def read_answers(file: str | Path, pairs: list[Pair]) -> list[Verdict]:
-    """A verdict for each pair, in order; unreadable (note "no answer") where the file has none. Raises InputError."""
+    """A verdict for each pair, in order; unreadable (note "no answer") where the file has none.
+
+    Raises InputError if the file is no such file or answers none of the pairs.
+    """
     answers, known, verdicts = {}, _count_keys(pairs), []
-    for where, row in _rows(Path(file)):
+    for where, row in read_jsonl(file):
         if "pred_json" not in row or not _keys(row):
             raise InputError(f"{where}: an answer needs the fields id and pred_json.")
         answers |= {key: row["pred_json"] for key in _keys(row) if key[0] == row.get("category")}
@@ -153,26 +105,36 @@ def read_answers(file: str | Path, pairs: list[Pair]) -> list[Verdict]:
         answer = answers.get(key)
         if answer is None:
             verdicts.append(Verdict(pair.task, readable=False, notes=["no answer"]))
-        else:
-            verdicts.append(Verdict.parse(pair.task, answer if isinstance(answer, str) else json.dumps(answer)))
+            continue
+        text = answer if isinstance(answer, str) else json.dumps(answer)
+        verdicts.append(Verdict.parse(pair.task, text))
     if all(v.notes == ["no answer"] for v in verdicts):
-        raise InputError(f"{file} has no answer to any of the {len(pairs)} pairs (by id, with category if ids repeat).")
+        raise InputError(f"{file} has no answer to any of the {len(pairs)} pairs (by id, with "
+                         "category if ids repeat).")
     return verdicts
 
 
 def ask_judge(judge: str, preset: dict, pairs: list[Pair], file: Path) -> list[Verdict]:
-    """The verdicts of a model or server; a batch of answers is on disk, ready for --predictions, before the next."""
-    model, verdicts = visual_erm.VisualERM(judge, preset), []
-    chunk = 4 * model.server.workers if model.server else preset["batch"]
+    """The verdicts of a model or server.
+
+    The answers of a batch are written to `file`, as --predictions reads it, before the next batch.
+    """
+    from visual_erm import VisualERM  # only here: scoring ready answers needs no torch
+
+    model, verdicts = VisualERM(judge, preset), []
+    chunk = 4 * model.server.workers if model.server else preset["judge_batch"]
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists():  # an earlier run's answers may have cost hours
-        os.replace(file, next(old for n in count(1) if not (old := file.with_suffix(f".old{n}.jsonl")).exists()))
-    with open(file, "w", encoding="utf-8", errors="replace") as out, tqdm(desc=judge, total=len(pairs)) as bar:
+    _move_aside(file)
+    with (open(file, "w", encoding="utf-8", errors="replace") as out,
+          tqdm(desc=judge, total=len(pairs)) as bar):
         for start in range(0, len(pairs), chunk):
             part = pairs[start:start + chunk]
             answers = model.judge([(p.task, *p.images()) for p in part])
             for pair, verdict in zip(part, answers, strict=True):
-                row = pair.names | {"pred_json": verdict.raw or (verdict.to_json() if verdict.readable else "")}
+                text = verdict.raw
+                if verdict.readable:
+                    text = text or verdict.to_json()
+                row = pair.names | {"pred_json": text}
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
             out.flush()
             verdicts += answers
@@ -180,7 +142,14 @@ def ask_judge(judge: str, preset: dict, pairs: list[Pair], file: Path) -> list[V
     return verdicts
 
 
-# ---------------------------------------------------------------------------- 2. Baselines
+def _move_aside(file: Path) -> None:
+    """Rename an earlier run's `file` to the first free *.oldN.jsonl: it may have cost hours."""
+    old = (file.with_suffix(f".old{n}.jsonl") for n in count(1))
+    if file.exists():
+        file.replace(next(path for path in old if not path.exists()))
+
+
+# --- 2. baselines ---
 
 
 def always_no_error(pairs: list[Pair]) -> list[Verdict]:
@@ -189,87 +158,117 @@ def always_no_error(pairs: list[Pair]) -> list[Verdict]:
 
 
 def pixel_difference(pairs: list[Pair]) -> list[Verdict]:
-    """A judge that has eyes and no understanding: one error per connected region of differing pixels.
+    """One error for each connected region of differing pixels.
 
-    Pixels differ if a channel is more than 64 of 255 off (less is antialiasing); the smaller picture is padded with
-    white on the right and at the bottom. A 32 x 32 raster is laid over the picture; fields with differing pixels that
-    touch, corners included, are one region. Of each region it says:
-    - category: the most common one of the task in this very benchmark (it is told that much);
-    - severity by the share of the picture that differs: under 1 % minor, under 5 % medium, else severe;
-    - location: the place of the region's centre in a 3x3 grid, such as "top left" or "centre";
-    - description: "missing" if over 90 % of its pixels are white in the rendering, "extra" if so in the reference,
-      else "color differs".
-    It cannot say which part it looks at, so F1h is about 0 by construction; Sc is what it can earn.
+    Pixels differ if a channel is more than 64 of 255 off (less is antialiasing). The smaller image
+    is padded with white on the right and at the bottom. The image is divided into 32 x 32 fields;
+    fields with differing pixels that touch, corners included, are one region. The error has:
+    - category: the task's most common one in this benchmark;
+    - severity by the region's share of the image: under 1 % minor, under 5 % medium, else severe;
+    - location: that of the region's centre in a 3x3 grid, such as "top left" or "centre";
+    - description: "missing" if over 90 % of its pixels are white in the rendering, "extra" if so in
+      the reference, else "color differs".
+    No element is named, so F1h is about 0 by construction; only Sc can be above 0.
     """
     common = {}
     for task, categories in CATEGORIES.items():
-        counts = Counter(e.category for p in pairs if p.task == task for e in p.true.errors)
+        counts = Counter(e.category for p in pairs if p.task == task for e in p.truth.errors)
         common[task] = max(categories, key=lambda c: counts[c])  # of equals the first
-    with tqdm(pairs, "pixel difference") as bar:
-        return [Verdict(p.task, [Discrepancy(common[p.task], *region) for region in differing_regions(*p.images())])
-                for p in bar]
+    verdicts = []
+    for pair in tqdm(pairs, "pixel difference"):
+        regions = differing_regions(*pair.images())
+        errors = [Discrepancy(common[pair.task], *region) for region in regions]
+        verdicts.append(Verdict(pair.task, errors))
+    return verdicts
 
 
 def differing_regions(reference: Image.Image, rendering: Image.Image) -> list[tuple[int, str, str]]:
-    """(severity, location, description) of each region, in reading order of their first field; two RGB images."""
-    height, width = max(reference.height, rendering.height), max(reference.width, rendering.width)
+    """(severity, location, description) of each region of two RGB images.
+
+    The regions are in reading order of their first field.
+    """
+    height = max(reference.height, rendering.height)
+    width = max(reference.width, rendering.width)
     both = np.full((2, height, width, 3), 255, dtype=np.int16)
     for canvas, image in zip(both, (reference, rendering)):
         canvas[:image.height, :image.width] = np.asarray(image)
     ys, xs = np.nonzero(np.abs(both[0] - both[1]).max(axis=2) > 64)
     white = (both[:, ys, xs] > 191).all(axis=2)  # (2, differing pixels)
     fields = {}  # (row, column) -> indices of its differing pixels
-    for n, key in enumerate(zip((ys * 32 // height).tolist(), (xs * 32 // width).tolist())):
+    rows, columns = (ys * 32 // height).tolist(), (xs * 32 // width).tolist()
+    for n, key in enumerate(zip(rows, columns)):
         fields.setdefault(key, []).append(n)
     regions = []
     while fields:
-        todo, pixels = [min(fields)], []
-        while todo:
-            row, column = todo.pop()
-            pixels += fields.pop((row, column), [])
-            todo += [key for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (key := (row + dy, column + dx)) in fields]
+        pixels = _take_region(fields)
         share = len(pixels) / (height * width)
-        third_y, third_x = int(3 * ys[pixels].mean() / height), int(3 * xs[pixels].mean() / width)
-        where = f"{('top', '', 'bottom')[third_y]} {('left', '', 'right')[third_x]}".strip() or "centre"
+        severity = 1 + (share >= 0.01) + (share >= 0.05)
+        vertical = ("top", "", "bottom")[int(3 * ys[pixels].mean() / height)]
+        horizontal = ("left", "", "right")[int(3 * xs[pixels].mean() / width)]
+        location = f"{vertical} {horizontal}".strip() or "centre"
         in_reference, in_rendering = white[:, pixels].mean(axis=1)
-        what = "missing" if in_rendering > 0.9 else "extra" if in_reference > 0.9 else "color differs"
-        regions.append((1 if share < 0.01 else 2 if share < 0.05 else 3, where, what))
+        description = "color differs"
+        if in_rendering > 0.9:
+            description = "missing"
+        elif in_reference > 0.9:
+            description = "extra"
+        regions.append((severity, location, description))
     return regions
 
 
-# ---------------------------------------------------------------------------- 3. Scores
+def _take_region(fields: dict) -> list[int]:
+    """The pixels of the first field and of all connected with it, removed from `fields`."""
+    todo, pixels = [min(fields)], []
+    while todo:
+        row, column = todo.pop()
+        pixels += fields.pop((row, column), [])
+        around = [(row + dy, column + dx) for dy, dx in product((-1, 0, 1), repeat=2)]
+        todo += [key for key in around if key in fields]
+    return pixels
 
 
-def match_all(pairs: list[Pair], verdicts: list[Verdict], matcher=match, workers: int = 1) -> list[dict]:
-    """One plain dict per pair for the JSON file: errors of both sides, matches, severity sums. See `score`."""
-    def one(pair, verdict):
-        allowed = CATEGORIES[pair.task]
-        true, predicted = ([e for e in v.errors if e.category in allowed] for v in (pair.true, verdict))
-        dropped = [len(v.errors) - len(kept) + sum(note.endswith("dropped") for note in v.notes)
-                   for v, kept in ((pair.true, true), (verdict, predicted))]
-        return {**pair.names, "readable": verdict.readable,
-                "true": [vars(e) for e in true], "predicted": [vars(e) for e in predicted],
-                "matches": [{"true": i, "predicted": j, "level": level}
-                            for i, j, level in matcher(pair.task, true, predicted)],
-                "severity_true": sum(e.severity for e in true),
-                "severity_predicted": sum(e.severity for e in predicted),
-                "dropped_true": dropped[0], "dropped_predicted": dropped[1],
-                "notes": verdict.notes, **({} if verdict.readable else {"raw": verdict.raw})}
+# --- 3. scores ---
 
-    with tqdm(desc="matching", total=len(pairs), disable=workers == 1) as bar, ThreadPoolExecutor(workers) as pool:
-        items = []
-        for item in pool.map(one, pairs, verdicts):
-            items.append(item)
-            bar.update()
-    return items
+
+def match_all(pairs: list[Pair], verdicts: list[Verdict], matcher: Callable = match,
+              workers: int = 1) -> list[dict]:
+    """One plain dict a pair for the JSON file: errors of both sides, matches, severity sums."""
+    with ThreadPoolExecutor(workers) as pool:
+        items = pool.map(_match_pair, pairs, verdicts, repeat(matcher))
+        return list(tqdm(items, "matching", total=len(pairs), disable=workers == 1))
+
+
+def _match_pair(pair: Pair, verdict: Verdict, matcher: Callable) -> dict:
+    true, dropped_true = _of_task(pair.task, pair.truth)
+    predicted, dropped_predicted = _of_task(pair.task, verdict)
+    item = pair.names | {"readable": verdict.readable}
+    item |= {"true": [vars(e) for e in true], "predicted": [vars(e) for e in predicted]}
+    item["matches"] = [{"true": i, "predicted": j, "level": level}
+                       for i, j, level in matcher(pair.task, true, predicted)]
+    item["severity_true"] = sum(e.severity for e in true)
+    item["severity_predicted"] = sum(e.severity for e in predicted)
+    item |= {"dropped_true": dropped_true, "dropped_predicted": dropped_predicted}
+    item["notes"] = verdict.notes
+    if not verdict.readable:
+        item["raw"] = verdict.raw
+    return item
+
+
+def _of_task(task: str, verdict: Verdict) -> tuple[list[Discrepancy], int]:
+    """(errors with a category of the task, number of those dropped, here or when it was read)."""
+    kept = [error for error in verdict.errors if error.category in CATEGORIES[task]]
+    dropped_before = sum(note.endswith("dropped") for note in verdict.notes)
+    return kept, len(verdict.errors) - len(kept) + dropped_before
 
 
 def f1(tp: float, fp: int, fn: int, nothing: bool = False) -> float:
-    """2PR / (P + R). 1 if there was `nothing` to find and nothing was predicted; 0 wherever it would be 0/0."""
-    return 1.0 if nothing else 2 * tp / (2 * tp + fp + fn) if tp else 0.0
+    """2PR / (P + R). 1 if `nothing` was to find and nothing was predicted; 0 instead of 0/0."""
+    if nothing:
+        return 1.0
+    return 2 * tp / (2 * tp + fp + fn) if tp else 0.0
 
 
-def pearson(xs, ys) -> float | None:
+def pearson(xs: list[float], ys: list[float]) -> float | None:
     """Correlation of two lists of numbers; None if one is constant or shorter than 2."""
     if len(xs) < 2 or len(set(xs)) < 2 or len(set(ys)) < 2:
         return None
@@ -277,46 +276,129 @@ def pearson(xs, ys) -> float | None:
 
 
 def score(items: list[dict]) -> dict:
-    """The figures of some items of `match_all`, pooled; F1 and Sc between 0 and 1 (the table prints 100 times that).
+    """The figures of some items of `match_all`, pooled.
 
+    F1 and Sc are between 0 and 1; the table prints 100 times that.
     Worked: 3 yes, 2 partial, 1 FP, 2 FN: tp_hard 3, tp_soft 4, f1h 6/9, f1s 8/11.
     """
     levels = Counter(m["level"] for item in items for m in item["matches"])
-    true, predicted = (sum(len(item[side]) for item in items) for side in ("true", "predicted"))
-    matched = levels["yes"] + levels["partial"]
-    fp, fn, soft = predicted - matched, true - matched, levels["yes"] + 0.5 * levels["partial"]
+    true = sum(len(item["true"]) for item in items)
+    predicted = sum(len(item["predicted"]) for item in items)
+    hard, partial = levels["yes"], levels["partial"]
+    soft = hard + 0.5 * partial
+    fp, fn = predicted - hard - partial, true - hard - partial
     nothing = not true and not predicted
-    return {"pairs": len(items), "true_errors": true, "predicted_errors": predicted, "tp_hard": levels["yes"],
-            "tp_soft": soft, "fp": fp, "fn": fn,
-            "f1h": f1(levels["yes"], fp, fn, nothing) if items else None,
-            "f1s": f1(soft, fp, fn, nothing) if items else None,
-            "sc": pearson([i["severity_predicted"] for i in items], [i["severity_true"] for i in items]),
-            "dropped_true": sum(i["dropped_true"] for i in items),
-            "dropped_predicted": sum(i["dropped_predicted"] for i in items)}
+    severities = [item["severity_predicted"] for item in items]
+    true_severities = [item["severity_true"] for item in items]
+    counts = {"pairs": len(items), "true_errors": true, "predicted_errors": predicted,
+              "tp_hard": hard, "tp_soft": soft, "fp": fp, "fn": fn}
+    figures = {"f1h": f1(hard, fp, fn, nothing) if items else None,
+               "f1s": f1(soft, fp, fn, nothing) if items else None,
+               "sc": pearson(severities, true_severities)}
+    dropped = {side: sum(item[side] for item in items)
+               for side in ("dropped_true", "dropped_predicted")}
+    return counts | figures | dropped
 
 
 def report(judge: str, items: list[dict]) -> dict:
-    """One row of the table: the figures by task and pooled, without the unreadable answers, and the items."""
-    def figures(chosen):
-        return {task: score([i for i in chosen if task in (i["category"], "average")])
-                for task in (*CATEGORIES, "average")}
-
-    unreadable = [i for i in items if not i["readable"]]
-    row = {"judge": judge, "scores": figures([i for i in items if i["readable"]]),
-           "unreadable": len(unreadable), "unreadable_ids": [i.get("id", i.get("idx")) for i in unreadable]}
+    """One row of the table: the readable answers' scores by task and pooled; and all items."""
+    readable = [item for item in items if item["readable"]]
+    unreadable = [item.get("id", item.get("idx")) for item in items if not item["readable"]]
+    row = {"judge": judge, "scores": _scores(readable),
+           "unreadable": len(unreadable), "unreadable_ids": unreadable}
     if unreadable:
-        row["scores_unreadable_as_no_error"] = figures(items)
+        row["scores_unreadable_as_no_error"] = _scores(items)
     return row | {"items": items}
+
+
+def _scores(items: list[dict]) -> dict[str, dict]:
+    """The figures of each task and, pooled, the average."""
+    scores = {}
+    for task in CATEGORIES:
+        scores[task] = score([item for item in items if item["category"] == task])
+    return scores | {"average": score(items)}
 
 
 def table(rows: list[dict]) -> str:
     """The paper's table in Markdown: F1h/F1s/Sc, times 100."""
-    def cell(scores):
-        figures = ["-" if scores[k] is None else f"{100 * scores[k]:.1f}" for k in ("f1h", "f1s", "sc")]
-        return "/".join(figures) if scores["pairs"] else "-"
-
     lines = [["judge (F1h/F1s/Sc)", *CATEGORIES, "average", "unreadable"]]
-    lines += [[r["judge"], *map(cell, r["scores"].values()), f"{r['unreadable']} of {len(r['items'])}"] for r in rows]
+    for row in rows:
+        unreadable = f"{row['unreadable']} of {len(row['items'])}"
+        lines.append([row["judge"], *map(_cell, row["scores"].values()), unreadable])
     widths = [max(map(len, column)) for column in zip(*lines)]
     lines.insert(1, ["-" * width for width in widths])
-    return "\n".join("| " + " | ".join(text.ljust(n) for text, n in zip(line, widths)) + " |" for line in lines)
+    padded = [map(str.ljust, line, widths) for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def _cell(scores: dict) -> str:
+    if not scores["pairs"]:
+        return "-"
+    values = [scores[name] for name in ("f1h", "f1s", "sc")]
+    return "/".join("-" if value is None else f"{100 * value:.1f}" for value in values)
+
+
+# --- 4. all of it ---
+
+
+def evaluate(data: str | Path, *, judges: list[str] = (), preset: str = "",
+             predictions: list[str] = (), baselines: bool = False,
+             llm_matcher: tuple[str, str] | None = None, limit: int | None = None,
+             out: Path) -> list[dict]:
+    """Answer, match, score: prints the table, writes OUT and returns the rows. Raises InputError.
+
+    `llm_matcher`: (URL, model) of a language model that matches instead of the offline matcher.
+    """
+    pairs = named_pairs(data, check_images=bool(judges or baselines))
+    # what can fail at once comes before the judges
+    answered = [(file, read_answers(file, pairs)) for file in predictions]
+    if limit and limit < len(pairs):
+        chosen = [i * len(pairs) // limit for i in range(limit)]
+        pairs = [pairs[i] for i in chosen]
+        answered = [(file, [verdicts[i] for i in chosen]) for file, verdicts in answered]
+    matcher, workers = match, 1
+    if llm_matcher:
+        matcher, workers = LLMMatcher(*llm_matcher, cache=out.parent / "matcher.jsonl"), 8
+    tasks = Counter(pair.task for pair in pairs)
+    kinds = ", ".join(f"{tasks[task]} {task}" for task in CATEGORIES)
+    equal = sum(not pair.truth.errors for pair in pairs)
+    print(f"{data}: {len(pairs)} pairs ({kinds}), {equal} of them without errors; "
+          f"matcher: {llm_matcher[1] if llm_matcher else 'offline'}", flush=True)
+
+    for n, judge in enumerate(judges):
+        from data.models import preset_for
+
+        file = out.with_suffix(f".answers{n + 1 if n else ''}.jsonl")
+        print(f"the answers of {judge} go to {file}", flush=True)
+        answered.insert(n, (judge, ask_judge(judge, preset_for(preset, judge), pairs, file)))
+    if baselines:
+        answered.append(("always no error", always_no_error(pairs)))
+        answered.append(("pixel difference", pixel_difference(pairs)))
+    rows = []
+    for name, verdicts in answered:
+        rows.append(report(name, match_all(pairs, verdicts, matcher, workers)))
+    if llm_matcher:
+        print(f"matcher: {matcher.asked} questions asked; {matcher.fell_back} pairs fell back to "
+              "the offline matcher because its answers could not be read")
+
+    print(table(rows))
+    for row in rows:
+        print_left_out(row)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    content = {"data": str(data), "matcher": llm_matcher or "offline", "limit": limit, "rows": rows}
+    write_text(out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    print(f"written: {out}")
+    return rows
+
+
+def print_left_out(row: dict) -> None:
+    """Print what the table does not show of a row: errors dropped, answers left out."""
+    average = row["scores"]["average"]
+    predicted, true = average["dropped_predicted"], average["dropped_true"]
+    if predicted or true:
+        print(f"{row['judge']}: {predicted} predicted and {true} true errors dropped "
+              "(category not of the task)")
+    if row["unreadable"]:
+        other = row["scores_unreadable_as_no_error"]["average"]
+        print(f"{row['judge']}: {row['unreadable']} answers unreadable or missing, left out; "
+              f"counted as \"no error\" the average F1h would be {100 * other['f1h']:.1f}")

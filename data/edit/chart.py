@@ -1,15 +1,18 @@
 """Damage to Matplotlib programs, for `data/edit`.
 
-An editor takes (`Program`, rng) and gives (new code, the place as `compare` calls it or "") or None.
+An editor takes (`Program`, rng) and returns (new code, place) or None. The place is named as in
+`compare`, or "".
 """
 import ast
 import math
+import random
 import re
 
 from data.edit.program import Program, number_in, parses, string_in
 from data.worlds.level1 import COLORS, LABELS, LETTERS, TITLES
 
-SETTERS = {"title": ("set_title", "title"), "xlabel": ("set_xlabel", "xlabel"), "ylabel": ("set_ylabel", "ylabel")}
+SETTERS = {"title": ("set_title", "title"), "xlabel": ("set_xlabel", "xlabel"),
+           "ylabel": ("set_ylabel", "ylabel")}
 PLACES = {"title": "title", "xlabel": "x-axis label", "ylabel": "y-axis label"}
 
 
@@ -22,9 +25,10 @@ def _like(value, examples):
 
 
 def _other_value(values, old, rng):
-    """A value visibly other than `old`, in the range of `values` (a little beyond, never through zero).
+    """A value visibly other than `old`, in or a little beyond the range of `values`.
 
-    Whole numbers stay multiples of what divides them all: 20, 30 and 50 become 40 and not 43.
+    It does not pass zero. Whole numbers stay multiples of what divides them all: 20, 30 and 50
+    become 40 and not 43.
     """
     step = math.gcd(*values) or 1 if all(isinstance(v, int) for v in values) else 1
     low, high = min(values), max(values)
@@ -34,13 +38,14 @@ def _other_value(values, old, rng):
     for _ in range(50):
         new = rng.uniform(low - 0.3 * span * (low < 0), high + 0.3 * span * (high > 10))
         text = _like(step * round(new / step) if step > 1 else new, values)
-        if abs(float(text) - old) >= 0.1 * max(span, abs(high)) and (float(text) > 0 or low <= 0):
+        visible = abs(float(text) - old) >= 0.1 * max(span, abs(high))
+        if visible and (float(text) > 0 or low <= 0):
             return text
     return _like(old + 0.5 * span, values)
 
 
-def other_word(old, rng, pool):
-    """A text other than `old`: another word of `pool`, or, one time in three, `old` with one wrong letter."""
+def other_word(old: str, rng: random.Random, pool: tuple[str, ...]) -> str:
+    """Another word of `pool`, or, one time in three, `old` with one wrong letter."""
     letters = [k for k, c in enumerate(old) if c.isalpha()]
     if len(letters) > 3 and rng.random() < 1 / 3:
         k = rng.choice(letters)
@@ -61,16 +66,23 @@ def _other_name(names, rng):
     return rng.choice(free) if free else None
 
 
-# ------------------------------------------------------------------------------------------------------- values
+# --- 1. values ---
+
+def _noun(call):
+    """What `compare` calls a mark of a call."""
+    return {"bar": "bar", "barh": "bar", "pie": "slice"}.get(call.func.attr, "point")
+
+
 def _item_place(program, call, k):
-    """How `compare` names the k-th mark of a call, as far as the code tells; "" where it does not."""
+    """The name of the k-th mark of a call in `compare`, as far as the code shows it."""
     names = program.categories(call)
-    noun = {"bar": "bar", "barh": "bar", "pie": "slice"}.get(call.func.attr, "point")
     if names:
-        return f"{noun} '{string_in(names.elts[k])}'"
+        return f"{_noun(call)} '{string_in(names.elts[k])}'"
     xs = program.numbers(call.args[0]) if len(call.args) > 1 else None
-    order = sorted(range(len(xs.elts)), key=lambda i: number_in(xs.elts[i])) if xs and len(xs.elts) > k else None
-    return f"{noun} {(order.index(k) if order else k) + 1}"
+    if xs and len(xs.elts) > k:
+        order = sorted(range(len(xs.elts)), key=lambda i: number_in(xs.elts[i]))
+        k = order.index(k)
+    return f"{_noun(call)} {k + 1}"
 
 
 def _value(program, rng):
@@ -84,8 +96,10 @@ def _value(program, rng):
     if call.func.attr == "pie" and len(values) < 2 or call.func.attr in ("hist", "boxplot"):
         return None
     new = _other_value(values, values[k], rng)
-    place = "slice" if call.func.attr == "pie" and len(values) == 2 else _item_place(program, call, k)
-    return program.replace((elements[k], new)), place         # of two slices, either may have changed
+    place = _item_place(program, call, k)
+    if call.func.attr == "pie" and len(values) == 2:
+        place = "slice"  # of two slices, either may have changed
+    return program.replace((elements[k], new)), place
 
 
 def _drop(program, k, lists):
@@ -93,20 +107,25 @@ def _drop(program, k, lists):
     changes = []
     for found in lists:
         spans = [program.span(e) for e in found.elts]
-        cut = (spans[k][0], spans[k + 1][0]) if k + 1 < len(spans) else (spans[k - 1][1], spans[k][1])
+        if k + 1 < len(spans):
+            cut = spans[k][0], spans[k + 1][0]
+        else:
+            cut = spans[k - 1][1], spans[k][1]
         changes.append((cut, ""))
     return changes
 
 
 def _drop_value(program, rng):
-    calls = [call for call in program.plots() if program.values(call) and len(program.values(call).elts) > 1
-             and call.func.attr not in ("hist", "boxplot")]
+    calls = [call for call in program.plots() if call.func.attr not in ("hist", "boxplot")
+             and program.values(call) and len(program.values(call).elts) > 1]
     if not calls:
         return None
     call = rng.choice(calls)
     k = rng.randrange(len(program.values(call).elts))
     lists = program.parallel(call)
-    return (program.replace(*_drop(program, k, lists)), _item_place(program, call, k)) if lists else None
+    if not lists:
+        return None
+    return program.replace(*_drop(program, k, lists)), _item_place(program, call, k)
 
 
 def _add_value(program, rng):
@@ -123,16 +142,17 @@ def _add_value(program, rng):
     if lists is None:
         return None
     n = len(lists[0].elts)
-    k = n                                                                           # where the new element goes
-    if names and (texts := [string_in(e) for e in names.elts]) == sorted(texts):
+    k = n  # where the new element goes
+    texts = [string_in(e) for e in names.elts] if names else []
+    if names and texts == sorted(texts):
         k = sum(text < name for text in texts)
     places = program.numbers(call.args[0]) if len(call.args) > 1 else None
     if places:
-        x = _new_x(program, xs := [number_in(e) for e in places.elts], rng)
+        xs = [number_in(e) for e in places.elts]
+        x = _new_x(program, xs, rng)
         if x is None:
             return None
         k = sum(v < x for v in xs) if xs == sorted(xs) else n
-    noun = {"bar": "bar", "barh": "bar", "pie": "slice"}.get(call.func.attr, "point")
     changes = []
     for found in lists:
         values = [number_in(e) for e in found.elts]
@@ -143,20 +163,27 @@ def _add_value(program, rng):
         elif None not in values:
             new = _like(rng.choice(values), values)
         else:
-            free = [c for c in COLORS if c not in [string_in(e) for e in found.elts]]
-            if any(string_in(e) is None for e in found.elts) or not free:
+            taken = [string_in(e) for e in found.elts]
+            free = [c for c in COLORS if c not in taken]
+            if None in taken or not free:
                 return None
             new = program.quote(rng.choice(free))
-        at = program.span(found.elts[k])[0] if k < n else program.span(found.elts[-1])[1]
-        changes.append(((at, at), f"{new}, " if k < n else f", {new}"))
-    return program.replace(*changes), f"{noun} '{name}'" if name else f"{noun} {k + 1}"
+        if k < n:
+            at = program.span(found.elts[k])[0]
+            changes.append(((at, at), f"{new}, "))
+        else:
+            at = program.span(found.elts[-1])[1]
+            changes.append(((at, at), f", {new}"))
+    place = f"{_noun(call)} '{name}'" if name else f"{_noun(call)} {k + 1}"
+    return program.replace(*changes), place
 
 
 def _new_x(program, values, rng):
-    """A free position inside the limits of the x axis; without limits the next one after the last."""
-    limits = [[number_in(arg) for arg in call.args] for call in program.calls("set_xlim", "xlim")]
-    if len(limits) == 1 and len(limits[0]) == 2 and None not in limits[0]:
-        low, high = limits[0]
+    """A free position inside the limits of the x axis; without limits, one after the last."""
+    calls = program.calls("set_xlim", "xlim")
+    limits = [number_in(arg) for arg in calls[0].args] if len(calls) == 1 else []
+    if len(limits) == 2 and None not in limits:
+        low, high = limits
         steps = [low + (high - low) * k / 10 for k in range(1, 10)]
         free = [x for x in steps if min(abs(x - v) for v in values) > 0.05 * (high - low)]
         return float(_like(rng.choice(free), values)) if free else None
@@ -165,19 +192,24 @@ def _new_x(program, values, rng):
 
 
 def _swap_categories(program, rng):
-    calls = [call for call in program.plots("bar", "barh", "pie", "plot", "scatter") if program.values(call)
-             and program.categories(call) and len(program.values(call).elts) > 1]
+    calls = [call for call in program.plots("bar", "barh", "pie", "plot", "scatter")
+             if program.values(call) and program.categories(call)
+             and len(program.values(call).elts) > 1]
     if not calls:
         return None
     call = rng.choice(calls)
     i, j = sorted(rng.sample(range(len(program.values(call).elts)), 2))
     lists = [found for found in program.parallel(call) or [] if found is program.categories(call)
              or None not in [number_in(e) for e in found.elts]]
-    if not lists or any(found is program.numbers(call.args[0]) for found in lists if call.func.attr != "pie"):
-        return None                                               # positions: swapping them all changes nothing
+    if not lists:
+        return None
+    positions = program.numbers(call.args[0])
+    if call.func.attr != "pie" and any(found is positions for found in lists):
+        return None  # swapping positions and values changes nothing
     changes = []
     for found in lists:
-        changes += [(found.elts[i], program.text(found.elts[j])), (found.elts[j], program.text(found.elts[i]))]
+        one, other = found.elts[i], found.elts[j]
+        changes += [(one, program.text(other)), (other, program.text(one))]
     return program.replace(*changes), _item_place(program, call, i)
 
 
@@ -189,18 +221,23 @@ def _category(program, rng):
     names = program.categories(call)
     k = rng.randrange(len(names.elts))
     name = _other_name([string_in(e) for e in names.elts], rng)
+    if not name:
+        return None
     place = {"barh": "y ticks", "pie": _item_place(program, call, k)}.get(call.func.attr, "x ticks")
-    return (program.replace((names.elts[k], program.quote(name))), place) if name else None
+    return program.replace((names.elts[k], program.quote(name))), place
 
 
-# --------------------------------------------------------------------------------------------------------- texts
+# --- 2. texts ---
+
 def _change_text(which):
     def change(program, rng):
-        calls = [call for call in program.calls(*SETTERS[which]) if call.args and string_in(call.args[0])]
+        calls = [call for call in program.calls(*SETTERS[which])
+                 if call.args and string_in(call.args[0])]
         if not calls:
             return None
         call = rng.choice(calls)
-        new = other_word(string_in(call.args[0]), rng, TITLES if which == "title" else LABELS)
+        pool = TITLES if which == "title" else LABELS
+        new = other_word(string_in(call.args[0]), rng, pool)
         return program.replace((call.args[0], program.quote(new))), PLACES[which]
     return change
 
@@ -227,14 +264,19 @@ def _delete_one(program, rng, calls, place):
 
 
 def _legend_text(program, rng):
-    labels = [(k.value, string_in(k.value)) for call in program.plots() for k in call.keywords if k.arg == "label"]
-    labels += [(e, string_in(e)) for call in program.calls("legend") for arg in call.args[-1:]
-               if program.strings(arg) for e in program.strings(arg).elts]
-    labels = [(node, text) for node, text in labels if text]
-    if not labels or not program.calls("legend"):
+    nodes = []
+    for call in program.plots():
+        nodes += [k.value for k in call.keywords if k.arg == "label"]
+    for call in program.calls("legend"):
+        texts = program.strings(call.args[-1]) if call.args else None
+        if texts:
+            nodes += texts.elts
+    nodes = [node for node in nodes if string_in(node)]
+    if not nodes or not program.calls("legend"):
         return None
-    node, text = rng.choice(labels)
-    return program.replace((node, program.quote(other_word(text, rng, TITLES)))), "legend"
+    node = rng.choice(nodes)
+    new = other_word(string_in(node), rng, TITLES)
+    return program.replace((node, program.quote(new))), "legend"
 
 
 def _remove_legend(program, rng):
@@ -250,7 +292,8 @@ def _annotation(program, rng):
     if not found:
         return None
     node = rng.choice(found)
-    return program.replace((node, program.quote(other_word(string_in(node), rng, LABELS)))), "annotation"
+    new = other_word(string_in(node), rng, LABELS)
+    return program.replace((node, program.quote(new))), "annotation"
 
 
 def _remove_annotation(program, rng):
@@ -266,22 +309,28 @@ def _remove_ticks(program, rng):
     return code and (code, f"{axis} ticks")
 
 
-# -------------------------------------------------------------------------------------------------- chart type
+# --- 3. chart type ---
+
 FITS = {  # chart types that take the same (x, y); all keyword arguments but these are dropped
-    "bar": ("barh", "plot", "scatter", "pie"), "barh": ("bar", "plot", "pie"), "plot": ("bar", "scatter", "barh"),
-    "scatter": ("plot", "bar"), "pie": ("bar", "barh"),
+    "bar": ("barh", "plot", "scatter", "pie"), "barh": ("bar", "plot", "pie"),
+    "plot": ("bar", "scatter", "barh"), "scatter": ("plot", "bar"), "pie": ("bar", "barh"),
 }
 
 
 def _chart_type(program, rng):
-    calls = [call for call in program.plots(*FITS) if len(call.args) == (1 if call.func.attr == "pie" else 2)
-             and not any(k.arg is None for k in call.keywords) and string_in(call.args[-1]) is None]
+    calls = [call for call in program.plots(*FITS)
+             if len(call.args) == (1 if call.func.attr == "pie" else 2)
+             and not any(k.arg is None for k in call.keywords)
+             and string_in(call.args[-1]) is None]
     if not calls:
         return None
     call = rng.choice(calls)
     old, new = call.func.attr, rng.choice(FITS[call.func.attr])
-    names, color, label = (program.keyword(call, *keys) for keys in (("labels",), ("color", "colors", "c"), ("label",)))
-    if {"pie", "barh"} & {old, new} and len(program.plots()) > 1 or new == "pie" and not program.categories(call):
+    names, label = program.keyword(call, "labels"), program.keyword(call, "label")
+    color = program.keyword(call, "color", "colors", "c")
+    if {"pie", "barh"} & {old, new} and len(program.plots()) > 1:
+        return None
+    if new == "pie" and not program.categories(call):
         return None
     many = color is not None and program.literal(color.value) is not None
     paint = program.text(color.value) if color is not None else None
@@ -295,10 +344,11 @@ def _chart_type(program, rng):
         values = program.values(call)
         if values is None or min(number_in(e) for e in values.elts) <= 0:
             return None
-        paint = None if not many else paint
         free = rng.sample(COLORS, len(COLORS))
-        if len(values.elts) <= len(free):
-            paint = paint or "[" + ", ".join(map(program.quote, free[:len(values.elts)])) + "]"
+        if not many:
+            paint = None
+        if not paint and len(values.elts) <= len(free):
+            paint = "[" + ", ".join(map(program.quote, free[:len(values.elts)])) + "]"
     elif many and new == "plot":
         paint = program.quote(rng.choice(COLORS))
     if paint:
@@ -337,35 +387,39 @@ def _remove_series(program, rng):
     return code and (code, where)
 
 
-# --------------------------------------------------------------------------------------------------------- style
+# --- 4. style ---
+
 def _color(program, rng):
-    """Another colour for a series, or for one mark of a list of colours; added where there is none."""
-    calls = program.plots("bar", "barh", "plot", "scatter", "pie", "step", "fill_between", "errorbar")
+    """Another colour for a series, or for one mark of a list of colours. A missing one is added."""
+    calls = program.plots("bar", "barh", "plot", "scatter", "pie", "step", "fill_between",
+                          "errorbar")
     if not calls:
         return None
     call = rng.choice(calls)
     keyword = program.keyword(call, "color", "c", "colors", "facecolor")
     found = program.strings(keyword.value) if keyword else None
+    formats = [string_in(arg) or "" for arg in call.args[1:]]
     if found:
         k = rng.randrange(len(found.elts))
-        old, node, place = string_in(found.elts[k]), found.elts[k], _item_place(program, call, k)
+        node, place = found.elts[k], _item_place(program, call, k)
+        taken = [string_in(e) for e in found.elts]
     elif keyword and string_in(keyword.value):
-        old, node, place = string_in(keyword.value), keyword.value, "plot"
-    elif keyword or call.func.attr == "pie" or any(string_in(arg) and re.search("[rgbcmykw]", string_in(arg))
-                                                  for arg in call.args[1:]):
+        node, place = keyword.value, "plot"
+        taken = [string_in(node)]
+    elif keyword or call.func.attr == "pie" or re.search("[rgbcmykw]", " ".join(formats)):
         return None
     else:
         new = program.quote(rng.choice([c for c in COLORS if c != "blue"]))
         return program.replace(program.set_keyword(call, ("color",), new)), "plot"
-    taken = [string_in(e) for e in found.elts] if found else [old]
-    free = [c for c in COLORS if c not in taken] or [c for c in COLORS if c != old]
+    free = [c for c in COLORS if c not in taken] or [c for c in COLORS if c != string_in(node)]
     return program.replace((node, program.quote(rng.choice(free)))), place
 
 
 def _choose(names, values, methods, place="plot"):
     """Editor that gives a keyword argument another of `values`."""
     def change(program, rng):
-        calls = [call for call in program.plots(*methods) if not any(string_in(arg) for arg in call.args[1:])]
+        calls = [call for call in program.plots(*methods)
+                 if not any(string_in(arg) for arg in call.args[1:])]
         if not calls:
             return None
         call = rng.choice(calls)
@@ -373,7 +427,7 @@ def _choose(names, values, methods, place="plot"):
         if keyword and not isinstance(keyword.value, ast.Constant):
             return None
         old = keyword.value.value if keyword else values[0]
-        new = rng.choice([v for v in values if v != old and {v, old} not in ({"None", "none"},)])
+        new = rng.choice([v for v in values if v != old and {v, old} != {"None", "none"}])
         text = program.quote(new) if isinstance(new, str) else repr(new)
         return program.replace(program.set_keyword(call, names, text)), place
     return change
@@ -392,14 +446,15 @@ def _grid(program, rng):
 def _background(program, rng):
     if program.calls("set_facecolor") or any(call.func.attr == "pie" for call in program.plots()):
         return None
-    code = program.insert_call("set_facecolor", program.quote(rng.choice(("lightyellow", "lightblue", "lightgray"))))
+    color = rng.choice(("lightyellow", "lightblue", "lightgray"))
+    code = program.insert_call("set_facecolor", program.quote(color))
     return code and (code, "background")
 
 
 def _limits(program, rng):
     """Other limits of an axis that has limits given as numbers."""
-    calls = [call for call in program.calls("set_xlim", "set_ylim", "xlim", "ylim") if len(call.args) == 2
-             and None not in [number_in(arg) for arg in call.args]]
+    calls = [call for call in program.calls("set_xlim", "set_ylim", "xlim", "ylim")
+             if len(call.args) == 2 and None not in map(number_in, call.args)]
     if not calls:
         return None
     call = rng.choice(calls)
@@ -413,25 +468,32 @@ def _limits(program, rng):
 
 def _scale(program, rng):
     """Logarithmic y axis where it is linear, linear where it is logarithmic."""
-    logs = [call for call in program.calls("set_yscale", "yscale") if call.args and string_in(call.args[0]) == "log"]
+    logs = [call for call in program.calls("set_yscale", "yscale")
+            if call.args and string_in(call.args[0]) == "log"]
     if logs:
         return _delete_one(program, rng, logs, "y axis")
     plots = program.plots()
+    if not plots or any(call.func.attr not in ("bar", "plot", "scatter") for call in plots):
+        return None
     values = [program.values(call) for call in plots]
-    if not plots or any(call.func.attr not in ("bar", "plot", "scatter") for call in plots) or None in values \
-            or min(number_in(e) for found in values for e in found.elts) <= 0 or program.calls("set_ylim", "ylim"):
+    if None in values or program.calls("set_ylim", "ylim"):
+        return None
+    if any(number_in(e) <= 0 for found in values for e in found.elts):
         return None
     code = program.insert_call("set_yscale", program.quote("log"))
     return code and (code, "y axis")
 
 
 EDITS = {
-    "value": _value, "drop_value": _drop_value, "add_value": _add_value, "swap_categories": _swap_categories,
-    "category": _category, "title": _change_text("title"), "remove_title": _remove_text("title"),
-    "add_title": _add_text("title"), "xlabel": _change_text("xlabel"), "remove_xlabel": _remove_text("xlabel"),
-    "add_xlabel": _add_text("xlabel"), "ylabel": _change_text("ylabel"), "remove_ylabel": _remove_text("ylabel"),
-    "add_ylabel": _add_text("ylabel"), "legend_text": _legend_text, "remove_legend": _remove_legend,
-    "annotation": _annotation, "remove_annotation": _remove_annotation, "remove_ticks": _remove_ticks,
+    "value": _value, "drop_value": _drop_value, "add_value": _add_value,
+    "swap_categories": _swap_categories, "category": _category,
+    "title": _change_text("title"), "remove_title": _remove_text("title"),
+    "add_title": _add_text("title"), "xlabel": _change_text("xlabel"),
+    "remove_xlabel": _remove_text("xlabel"), "add_xlabel": _add_text("xlabel"),
+    "ylabel": _change_text("ylabel"), "remove_ylabel": _remove_text("ylabel"),
+    "add_ylabel": _add_text("ylabel"), "legend_text": _legend_text,
+    "remove_legend": _remove_legend, "annotation": _annotation,
+    "remove_annotation": _remove_annotation, "remove_ticks": _remove_ticks,
     "chart_type": _chart_type, "remove_series": _remove_series, "color": _color,
     "line_style": _choose(("linestyle", "ls"), ("-", "--", ":"), ("plot",)),
     "marker": _choose(("marker",), ("o", "s", "^"), ("scatter", "plot")),
@@ -442,7 +504,7 @@ EDITS = {
 }
 
 
-def damage_chart(code, kind, rng):
+def damage_chart(code: str, kind: str, rng: random.Random) -> tuple[str, str] | None:
     """(damaged code, place) or None if `kind` does not apply to the program."""
     try:
         program = Program(code)

@@ -1,8 +1,10 @@
 """Damage to SVG programs, for `data/edit`: edits of the XML tree, written back as it was read.
 
-An editor takes (`_Drawing`, element, rng), changes the tree and returns True if it applied. Shapes inside <defs>,
-<symbol> and the like are left alone; a shape of any kind can be moved, its transform is used where it has no centre.
+An editor takes (`_Drawing`, element, rng), changes the tree and returns True if it applied. Shapes
+inside <defs>, <symbol> and the like are left alone. A shape of any kind can be moved: its transform
+is used where it has no centre.
 """
+import random
 import re
 
 from lxml import etree
@@ -10,20 +12,26 @@ from lxml import etree
 from data.edit.chart import COLORS, LETTERS, other_word
 
 SHAPES = ("circle", "ellipse", "rect", "line", "polyline", "polygon", "path", "text")
-HIDDEN = ("defs", "symbol", "clipPath", "mask", "pattern", "marker", "linearGradient", "radialGradient")
+HIDDEN = ("defs", "symbol", "clipPath", "mask", "pattern", "marker", "linearGradient",
+          "radialGradient")
 WORDS = ("OK", "Go", "Hi", "No", "On", "Up")
 KEYS = {  # tag -> (attributes along x, along y): positions; the rest of its geometry is in SIZES
-    "circle": (("cx",), ("cy",)), "ellipse": (("cx",), ("cy",)), "rect": (("x",), ("y",)), "text": (("x",), ("y",)),
-    "line": (("x1", "x2"), ("y1", "y2")),
+    "circle": (("cx",), ("cy",)), "ellipse": (("cx",), ("cy",)), "rect": (("x",), ("y",)),
+    "text": (("x",), ("y",)), "line": (("x1", "x2"), ("y1", "y2")),
 }
-SIZES = {"circle": ("r",), "ellipse": ("rx", "ry"), "rect": ("width", "height"), "text": ("font-size",)}
+SIZES = {"circle": ("r",), "ellipse": ("rx", "ry"), "rect": ("width", "height"),
+         "text": ("font-size",)}
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 
+
+# --- 1. reading and writing ---
 
 class _Drawing:
     """A parsed SVG. Raises ValueError (etree.XMLSyntaxError is one kind) for text that is not."""
 
     def __init__(self, code):
-        parser = etree.XMLParser(resolve_entities=False, no_network=True, remove_blank_text=False, huge_tree=False)
+        parser = etree.XMLParser(resolve_entities=False, no_network=True,
+                                 remove_blank_text=False, huge_tree=False)
         self.head = re.match(r"\s*(<\?xml[^>]*\?>\s*)?", code).group()
         self.root = etree.fromstring(code[len(self.head):].encode(), parser)
         if _tag(self.root) != "svg":
@@ -40,12 +48,15 @@ class _Drawing:
     def background(self, shape):
         """Whether a shape is a rectangle over the whole canvas."""
         sides = [shape.get(key, "") for key in ("width", "height")]
-        return _tag(shape) == "rect" and all(
-            side == "100%" or (_number(side) or 0) >= 0.99 * full for side, full in zip(sides, self.box[2:]))
+        if _tag(shape) != "rect":
+            return False
+        return all(side == "100%" or (_number(side) or 0) >= 0.99 * full
+                   for side, full in zip(sides, self.box[2:]))
 
     def centre(self, shape):
         """Centre of a simple shape in user units, or None (paths, transforms)."""
-        if _tag(shape) == "text" and not any(e.get("transform") for e in [shape, *shape.iterancestors()]):
+        around = [shape, *shape.iterancestors()]
+        if _tag(shape) == "text" and not any(e.get("transform") for e in around):
             x, y = (_number(shape.get(key, "0")) for key in "xy")
             return (x, y) if None not in (x, y) else None
         box = self.bounds(shape)
@@ -58,8 +69,9 @@ class _Drawing:
     def bounds(self, shape):
         """[x0, y0, x1, y1] of a simple shape without transforms, or None."""
         tag = _tag(shape)
-        if any(e.get("transform") or _tag(e) == "svg" and e is not self.root for e in [shape, *shape.iterancestors()]):
-            return None
+        for e in [shape, *shape.iterancestors()]:
+            if e.get("transform") or _tag(e) == "svg" and e is not self.root:
+                return None
         if tag in ("polygon", "polyline"):
             numbers = [float(v) for v in re.findall(NUMBER, shape.get("points", ""))]
             xs, ys = numbers[::2], numbers[1::2]
@@ -73,10 +85,9 @@ class _Drawing:
         if tag == "line":
             return [min(x), min(y), max(x), max(y)]
         w, h = sizes[0], sizes[-1]
-        return [x[0], y[0], x[0] + w, y[0] + h] if tag == "rect" else [x[0] - w, y[0] - h, x[0] + w, y[0] + h]
-
-
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+        if tag == "rect":
+            return [x[0], y[0], x[0] + w, y[0] + h]
+        return [x[0] - w, y[0] - h, x[0] + w, y[0] + h]
 
 
 def _tag(element):
@@ -94,7 +105,7 @@ def _write(value):
 
 
 def _style(shape, key):
-    """Value of a paint property, from the attribute or the style of the shape or of what it lies in."""
+    """Value of a paint property, from the style or attribute of the shape or its ancestors."""
     for element in [shape, *shape.iterancestors()]:
         inline = re.search(rf"(?:^|;)\s*{key}\s*:\s*([^;]+)", element.get("style", ""))
         if inline:
@@ -108,17 +119,19 @@ def _set_style(shape, key, value):
     """Set a paint property where it is written, else as an attribute."""
     style = shape.get("style", "")
     if re.search(rf"(?:^|;)\s*{key}\s*:", style):
-        shape.set("style", re.sub(rf"((?:^|;)\s*{key}\s*:\s*)[^;]+", lambda m: m[1] + value, style))
+        old = rf"((?:^|;)\s*{key}\s*:\s*)[^;]+"
+        shape.set("style", re.sub(old, lambda m: m[1] + value, style))
     else:
         shape.set(key, value)
 
 
-# ------------------------------------------------------------------------------------------------------ geometry
+# --- 2. geometry ---
+
 def _move(drawing, shape, rng):
     """Shift by a tenth or a fifth of the canvas, staying inside it where the place is known."""
     x0, y0, w, h = drawing.box
     centre = drawing.centre(shape)
-    steps = (0.1, 0.2) if centre else (0.1,)                            # not out of the picture
+    steps = (0.1, 0.2) if centre else (0.1,)  # not out of the picture
     for _ in range(20):
         dx, dy = (rng.choice((-1, 0, 1)) * round(rng.choice(steps) * side, 0 if side > 20 else 2)
                   for side in (w, h))
@@ -139,19 +152,25 @@ def _move(drawing, shape, rng):
     elif tag in ("polygon", "polyline") and not shape.get("transform"):
         _map_points(shape, lambda x, y: (x + dx, y + dy))
     else:
-        shape.set("transform", f"translate({_write(dx)} {_write(dy)}) {shape.get('transform', '')}".strip())
+        shift = f"translate({_write(dx)} {_write(dy)})"
+        shape.set("transform", f"{shift} {shape.get('transform', '')}".strip())
     return True
 
 
 def _map_points(shape, function):
     numbers = [float(v) for v in re.findall(NUMBER, shape.get("points", ""))]
-    pairs = [function(x, y) for x, y in zip(numbers[::2], numbers[1::2])]
-    shape.set("points", " ".join(f"{_write(x)},{_write(y)}" for x, y in pairs))
+    moved = [function(x, y) for x, y in zip(numbers[::2], numbers[1::2])]
+    shape.set("points", _written_points(*moved))
+
+
+def _written_points(*points):
+    return " ".join(f"{_write(x)},{_write(y)}" for x, y in points)
 
 
 def _factor(drawing, shape, size):
     """Half for what is large, double for what is small: both stay visible and in the picture."""
-    return 0.5 if size * (2 if _tag(shape) in ("circle", "ellipse") else 1) >= 0.2 * drawing.box[2] else 2
+    wide = 2 * size if _tag(shape) in ("circle", "ellipse") else size
+    return 0.5 if wide >= 0.2 * drawing.box[2] else 2
 
 
 def _resize(drawing, shape, rng):
@@ -163,8 +182,12 @@ def _resize(drawing, shape, rng):
             return False
         box = drawing.bounds(shape)
         factor = _factor(drawing, shape, max(box[2] - box[0], box[3] - box[1]))
-        _map_points(shape, lambda x, y: tuple(round(c + factor * (v - c)) if drawing.box[2] > 20 else
-                                              c + factor * (v - c) for v, c in zip((x, y), centre)))
+
+        def scale(x, y):
+            x, y = centre[0] + factor * (x - centre[0]), centre[1] + factor * (y - centre[1])
+            return (round(x), round(y)) if drawing.box[2] > 20 else (x, y)
+
+        _map_points(shape, scale)
         return True
     if tag not in SIZES or None in [_number(shape.get(key)) for key in SIZES[tag]]:
         return False
@@ -218,16 +241,18 @@ def _type(drawing, shape, rng):
         return False
     x0, y0, x1, y1 = box
     points = re.findall(NUMBER, shape.get("points", ""))
-    new = rng.choice([t for t in ("circle", "rect", "ellipse", "polygon") if t != _tag(shape)
-                      and not (t in ("circle", "ellipse") and _tag(shape) in ("circle", "ellipse"))
-                      and not (t == "rect" and len(points) == 8)])
+    others = {"circle": ["rect", "polygon"], "ellipse": ["rect", "polygon"],
+              "rect": ["circle", "ellipse", "polygon"], "polygon": ["circle", "rect", "ellipse"]}
+    new = rng.choice([tag for tag in others[_tag(shape)]
+                      if not (tag == "rect" and len(points) == 8)])
     x, y, rx, ry = (x0 + x1) / 2, (y0 + y1) / 2, (x1 - x0) / 2, (y1 - y0) / 2
     if new in ("circle", "ellipse"):
         new = "circle" if abs(rx - ry) < 1e-6 else "ellipse"
     geometry = {
-        "circle": {"cx": x, "cy": y, "r": min(rx, ry)}, "ellipse": {"cx": x, "cy": y, "rx": rx, "ry": ry},
+        "circle": {"cx": x, "cy": y, "r": min(rx, ry)},
+        "ellipse": {"cx": x, "cy": y, "rx": rx, "ry": ry},
         "rect": {"x": x0, "y": y0, "width": x1 - x0, "height": y1 - y0},
-        "polygon": {"points": f"{_write(x)},{_write(y0)} {_write(x1)},{_write(y1)} {_write(x0)},{_write(y1)}"},
+        "polygon": {"points": _written_points((x, y0), (x1, y1), (x0, y1))},
     }[new]
     gone = ("cx", "cy", "r", "rx", "ry", "x", "y", "width", "height", "points")
     rest = {key: value for key, value in shape.attrib.items() if key not in gone}
@@ -240,7 +265,8 @@ def _type(drawing, shape, rng):
     return True
 
 
-# --------------------------------------------------------------------------------------------------------- paint
+# --- 3. paint ---
+
 def _recolor(drawing, shape, rng):
     """Another fill; another stroke for what has no fill."""
     fill, stroke = _style(shape, "fill"), _style(shape, "stroke")
@@ -248,7 +274,8 @@ def _recolor(drawing, shape, rng):
     old = stroke if key == "stroke" else fill or "black"
     if not old or old == "none" or old.startswith("url"):
         return False
-    taken = {_style(s, paint) for s in drawing.shapes for paint in ("fill", "stroke")}       # it must not vanish
+    # a shape in the colour of another one could vanish
+    taken = {_style(s, paint) for s in drawing.shapes for paint in ("fill", "stroke")}
     free = [c for c in COLORS if c not in taken] or [c for c in COLORS if c != old]
     _set_style(shape, key, rng.choice(free))
     return True
@@ -262,7 +289,8 @@ def _stroke(drawing, shape, rng):
     only = _tag(shape) == "line" or fill == "none"
     width = 0.03 * drawing.box[2]
     if not stroke or stroke == "none":
-        _set_style(shape, "stroke", "black" if fill not in (None, "black", "#000", "#000000") else "orange")
+        is_black = fill in (None, "black", "#000", "#000000")
+        _set_style(shape, "stroke", "orange" if is_black else "black")
         _set_style(shape, "stroke-width", _write(round(width) or width))
     elif not only and rng.random() < 0.5 and shape.get("stroke"):
         del shape.attrib["stroke"]
@@ -272,7 +300,8 @@ def _stroke(drawing, shape, rng):
         old = _number(_style(shape, "stroke-width") or "1")
         if old is None:
             return False
-        _set_style(shape, "stroke-width", _write(2 * old if old < 0.06 * drawing.box[2] else old / 2))
+        new = 2 * old if old < 0.06 * drawing.box[2] else old / 2
+        _set_style(shape, "stroke-width", _write(new))
     return True
 
 
@@ -293,12 +322,13 @@ def _dash(drawing, shape, rng):
     return True
 
 
-# --------------------------------------------------------------------------------------------------- composition
+# --- 4. composition ---
+
 def _remove(drawing, shape, rng):
     if len([s for s in drawing.shapes if not drawing.background(s) and s is not shape]) < 1:
         return False
     parent, before = shape.getparent(), shape.getprevious()
-    if shape.tail:                                               # keep the line break of the line before
+    if shape.tail:  # keep the line break of the line before
         if before is None or shape.getnext() is None:
             shape.tail = shape.tail if before is None else None
             if before is not None:
@@ -311,9 +341,12 @@ def _extra(drawing, shape, rng):
     """One more circle, rectangle or triangle, in a free part of the canvas where there is one."""
     x0, y0, w, h = drawing.box
     boxes = [drawing.bounds(s) for s in drawing.shapes if not drawing.background(s)]
-    places = [(x0 + w * (i + 0.5) / 3, y0 + h * (j + 0.5) / 3) for j in range(3) for i in range(3)]
-    free = [(x, y) for x, y in places if not any(b and b[0] - 0.1 * w < x < b[2] + 0.1 * w
-                                                 and b[1] - 0.1 * h < y < b[3] + 0.1 * h for b in boxes)]
+    free = []
+    for cell in range(9):
+        x, y = x0 + w * (cell % 3 + 0.5) / 3, y0 + h * (cell // 3 + 0.5) / 3
+        if not any(b and b[0] - 0.1 * w < x < b[2] + 0.1 * w
+                   and b[1] - 0.1 * h < y < b[3] + 0.1 * h for b in boxes):
+            free.append((x, y))
     if not free or None in boxes and len(free) == 9:
         return False
     x, y = (round(v) if w > 20 else v for v in rng.choice(free))
@@ -321,16 +354,22 @@ def _extra(drawing, shape, rng):
     space = re.match(r"\{[^}]*\}", shape.tag)
     tag = rng.choice(("circle", "rect", "polygon"))
     element = etree.Element((space.group() if space else "") + tag)
-    geometry = {"circle": {"cx": x, "cy": y, "r": r}, "rect": {"x": x - r, "y": y - r, "width": 2 * r, "height": 2 * r},
-                "polygon": {"points": f"{_write(x)},{_write(y - r)} {_write(x + r)},{_write(y + r)} "
-                                      f"{_write(x - r)},{_write(y + r)}"}}[tag]
+    geometry = {
+        "circle": {"cx": x, "cy": y, "r": r},
+        "rect": {"x": x - r, "y": y - r, "width": 2 * r, "height": 2 * r},
+        "polygon": {"points": _written_points((x, y - r), (x + r, y + r), (x - r, y + r))},
+    }[tag]
     for key, value in geometry.items():
         element.set(key, value if isinstance(value, str) else _write(value))
     element.set("fill", rng.choice(COLORS))
-    after = [s for s in drawing.root if _tag(s) in SHAPES and not drawing.background(s) and drawing.centre(s)
-             and drawing.cell(*drawing.centre(s)) > drawing.cell(x, y)]
+    after = []
+    for s in drawing.root:
+        centre = drawing.centre(s) if _tag(s) in SHAPES and not drawing.background(s) else None
+        if centre and drawing.cell(*centre) > drawing.cell(x, y):
+            after.append(s)
     element.tail = "\n"
-    if after and drawing.shapes[-1].getparent() is drawing.root:             # in reading order, where there is one
+    # in reading order, where there is one
+    if after and drawing.shapes[-1].getparent() is drawing.root:
         after[0].addprevious(element)
     else:
         drawing.root.append(element)
@@ -340,10 +379,12 @@ def _extra(drawing, shape, rng):
 def _order(drawing, shape, rng):
     """To the front, for a shape that another one covers in part."""
     box, after = drawing.bounds(shape), list(shape.itersiblings())
-    over = [b for e in after if _tag(e) in SHAPES and (b := drawing.bounds(e))
-            and _style(e, "fill") != _style(shape, "fill")]
-    if box is None or not any(min(box[2], b[2]) - max(box[0], b[0]) > 0.04 * drawing.box[2]
-                              and min(box[3], b[3]) - max(box[1], b[1]) > 0.04 * drawing.box[3] for b in over):
+    if box is None:
+        return False
+    others = [e for e in after if _tag(e) in SHAPES and _style(e, "fill") != _style(shape, "fill")]
+    over = [b for b in map(drawing.bounds, others) if b]
+    if not any(min(box[2], b[2]) - max(box[0], b[0]) > 0.04 * drawing.box[2]
+               and min(box[3], b[3]) - max(box[1], b[1]) > 0.04 * drawing.box[3] for b in over):
         return False
     parent = shape.getparent()
     tail, shape.tail = shape.tail, None
@@ -357,22 +398,27 @@ def _text(drawing, shape, rng):
     old = shape.text or ""
     if _tag(shape) != "text" or not old.strip() or len(shape):
         return False
-    pool = LETTERS if len(old.strip()) == 1 else WORDS
-    shape.text = rng.choice([c for c in pool if c != old.strip()]) if pool == LETTERS else other_word(old, rng, pool)
+    if len(old.strip()) == 1:
+        shape.text = rng.choice([c for c in LETTERS if c != old.strip()])
+    else:
+        shape.text = other_word(old, rng, WORDS)
     return True
 
 
-EDITS = {"move": _move, "resize": _resize, "stretch": _stretch, "flip": _flip, "type": _type, "recolor": _recolor,
-         "stroke": _stroke, "opacity": _opacity, "dash": _dash, "remove": _remove, "extra": _extra, "order": _order,
-         "text": _text}
-ANYWHERE = ("recolor", "extra", "remove")                 # edits that may also hit a rectangle over the whole canvas
+EDITS = {
+    "move": _move, "resize": _resize, "stretch": _stretch, "flip": _flip, "type": _type,
+    "recolor": _recolor, "stroke": _stroke, "opacity": _opacity, "dash": _dash,
+    "remove": _remove, "extra": _extra, "order": _order, "text": _text,
+}
+# edits that may also hit a rectangle over the whole canvas
+ANYWHERE = ("recolor", "extra", "remove")
 
 
-def damage_svg(code, kind, rng):
-    """(damaged code, tag of the shape that was hit) or None if `kind` does not apply to the program."""
+def damage_svg(code: str, kind: str, rng: random.Random) -> tuple[str, str] | None:
+    """(damaged code, tag of the shape hit) or None if `kind` does not apply to the program."""
     try:
         count = len(_Drawing(code).shapes)
-    except (ValueError, SyntaxError):                                        # XMLSyntaxError is a SyntaxError
+    except (ValueError, SyntaxError):  # XMLSyntaxError is a SyntaxError
         return None
     for k in rng.sample(range(count), count):
         drawing = _Drawing(code)

@@ -1,11 +1,12 @@
-"""Proof that labels are right: damage programs in a known way, render both, and see whether the label says so.
+"""Proof that labels are right: damage programs in a known way and see whether the label says so.
 
     python -m data.experiments.labels --n 300
 
-For each task `n` edits, all kinds in turn, on programs drawn by `data/worlds` and on the hand-written ones below
-(several series, subplots, legends, log axes, error bars, annotations, spans, groups, paths). A label is right if it
-is one error, with the category and the phenomenon that the edit stands for, at the place that was hit. Prints the
-rates and every miss, pictures that would not render among them. Of a reference run:
+For each task `n` edits, all kinds in turn, on programs drawn by `data/worlds` and on the hand-
+written ones below (several series, subplots, legends, log axes, error bars, annotations, spans,
+groups, paths). A label is right if it is one error, with the category and the phenomenon that the
+edit stands for, at the place that was hit. It prints the rates and every miss, and also pictures
+that do not render. Of a reference run:
 
     chart: 300 of 300 edits named (100.0 %)
     table: 300 of 300 edits named (100.0 %)
@@ -13,53 +14,101 @@ rates and every miss, pictures that would not render among them. Of a reference 
 
 It takes a minute or two on two cores.
 """
-import argparse
 import random
 import re
-
+import sys
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from data import edit, worlds
 from data.compare import compare
-from render import render_many
+from data.runs import flag, parse, script
+from data.verdict import Discrepancy, InputError
+from render import Rendering, render_many
+
+
+@dataclass
+class Settings:
+    n: int = flag(300, "edits a task")
+    task: str = flag("chart,table,svg", "tasks, with commas between")
+    level: int = flag(1, "difficulty of the drawn programs, 1 to 3")
+    hand_written: float = flag(0.4, "share of the programs below, 0 to 1")
+    seed: int = flag(0, "fixes programs and edits")
+
+
+# --- 1. what an edit is called ---
 
 # kind of edit -> (category, regular expression for the description)
 MEANS = {
     "chart": {
-        "value": ("data_error", r"value|share|at |x |curve"), "drop_value": ("data_error", "missing"),
-        "add_value": ("data_error", "extra"), "swap_categories": ("data_error", "swapped"),
-        "category": ("text_error", "reads"), "title": ("text_error", "reads"),
+        "value": ("data_error", r"value|share|at |x |curve"),
+        "drop_value": ("data_error", "missing"),
+        "add_value": ("data_error", "extra"),
+        "swap_categories": ("data_error", "swapped"),
+        "category": ("text_error", "reads"),
+        "title": ("text_error", "reads"),
         "remove_title": ("text_error", "missing"),
-        "add_title": ("text_error", "extra"), "xlabel": ("text_error", "reads"),
-        "remove_xlabel": ("text_error", "missing"), "add_xlabel": ("text_error", "extra"),
-        "ylabel": ("text_error", "reads"), "remove_ylabel": ("text_error", "missing"),
-        "add_ylabel": ("text_error", "extra"), "legend_text": ("text_error", "reads"),
-        "remove_legend": ("text_error", "missing"), "annotation": ("text_error", "reads"),
-        "remove_annotation": ("text_error", "missing"), "remove_ticks": ("text_error", "missing"),
-        "chart_type": ("structure_error", "type"), "remove_series": ("data_error", "missing"),
-        "color": ("style_error", "color"), "line_style": ("style_error", "line "), "marker": ("style_error", "marker"),
-        "line_width": ("style_error", "line width"), "bar_width": ("style_error", "bar width"),
-        "opacity": ("style_error", "opacity"), "grid": ("style_error", "missing|extra|should be"),
-        "background": ("style_error", "color"), "limits": ("data_error", "range"), "scale": ("data_error", "scale"),
+        "add_title": ("text_error", "extra"),
+        "xlabel": ("text_error", "reads"),
+        "remove_xlabel": ("text_error", "missing"),
+        "add_xlabel": ("text_error", "extra"),
+        "ylabel": ("text_error", "reads"),
+        "remove_ylabel": ("text_error", "missing"),
+        "add_ylabel": ("text_error", "extra"),
+        "legend_text": ("text_error", "reads"),
+        "remove_legend": ("text_error", "missing"),
+        "annotation": ("text_error", "reads"),
+        "remove_annotation": ("text_error", "missing"),
+        "remove_ticks": ("text_error", "missing"),
+        "chart_type": ("structure_error", "type"),
+        "remove_series": ("data_error", "missing"),
+        "color": ("style_error", "color"),
+        "line_style": ("style_error", "line "),
+        "marker": ("style_error", "marker"),
+        "line_width": ("style_error", "line width"),
+        "bar_width": ("style_error", "bar width"),
+        "opacity": ("style_error", "opacity"),
+        "grid": ("style_error", "missing|extra|should be"),
+        "background": ("style_error", "color"),
+        "limits": ("data_error", "range"),
+        "scale": ("data_error", "scale"),
     },
     "table": {
-        "digit": ("numeric_error", "reads"), "sign": ("numeric_error", "reads"), "unit": ("numeric_error", "reads"),
-        "word": ("text_error", "reads"), "empty": ("text_error|numeric_error", "empty"),
-        "remove_row": ("layout_error", "missing"), "add_row": ("layout_error", "extra"),
-        "remove_column": ("layout_error", "missing"), "remove_cell": ("layout_error", "missing"),
-        "swap_cells": ("layout_error", "swapped"), "swap_rows": ("layout_error", "swapped"),
-        "swap_columns": ("layout_error", "swapped"), "merge": ("layout_error", "spans"),
-        "split": ("layout_error", "spans"), "align": ("layout_error", "aligned"), "header": ("layout_error", "header"),
+        "digit": ("numeric_error", "reads"),
+        "sign": ("numeric_error", "reads"),
+        "unit": ("numeric_error", "reads"),
+        "word": ("text_error", "reads"),
+        "empty": ("text_error|numeric_error", "empty"),
+        "remove_row": ("layout_error", "missing"),
+        "add_row": ("layout_error", "extra"),
+        "remove_column": ("layout_error", "missing"),
+        "remove_cell": ("layout_error", "missing"),
+        "swap_cells": ("layout_error", "swapped"),
+        "swap_rows": ("layout_error", "swapped"),
+        "swap_columns": ("layout_error", "swapped"),
+        "merge": ("layout_error", "spans"),
+        "split": ("layout_error", "spans"),
+        "align": ("layout_error", "aligned"),
+        "header": ("layout_error", "header"),
     },
     "svg": {
-        "move": ("shape_error", "moved"), "resize": ("shape_error", "size|width|height"),
-        "stretch": ("shape_error", "width|height|size"), "flip": ("shape_error", "upside down|flipped|turned"),
-        "type": ("shape_error", "type"), "recolor": ("style_error", "fill|stroke"), "stroke": ("style_error", "stroke"),
-        "opacity": ("style_error", "opacity"), "dash": ("style_error", "stroke"),
+        "move": ("shape_error", "moved"),
+        "resize": ("shape_error", "size|width|height"),
+        "stretch": ("shape_error", "width|height|size"),
+        "flip": ("shape_error", "upside down|flipped|turned"),
+        "type": ("shape_error", "type"),
+        "recolor": ("style_error", "fill|stroke"),
+        "stroke": ("style_error", "stroke"),
+        "opacity": ("style_error", "opacity"),
+        "dash": ("style_error", "stroke"),
         "remove": ("structure_error", "missing"),
-        "extra": ("structure_error", "extra"), "order": ("structure_error", "behind|front"),
+        "extra": ("structure_error", "extra"),
+        "order": ("structure_error", "behind|front"),
         "text": ("text_symbol_error", "reads"),
     },
 }
+
+# --- 2. hand-written programs ---
 
 CHARTS = {
     "two series of bars with a legend": '''import matplotlib.pyplot as plt
@@ -123,7 +172,8 @@ fig.tight_layout()
 ''',
     "error bars": '''import matplotlib.pyplot as plt
 fig, ax = plt.subplots()
-ax.errorbar([1, 2, 3, 4], [2.0, 3.1, 4.2, 3.9], yerr=[0.2, 0.3, 0.4, 0.2], fmt="o", color="black", capsize=4)
+ax.errorbar([1, 2, 3, 4], [2.0, 3.1, 4.2, 3.9], yerr=[0.2, 0.3, 0.4, 0.2], fmt="o", \
+color="black", capsize=4)
 ax.set_xlabel("Dose")
 ax.set_ylabel("Response")
 ax.set_title("Dose response")
@@ -200,7 +250,8 @@ TABLES = {
 }
 
 SVGS = {
-    "house in a group": '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 200" width="200" height="200">
+    "house in a group": '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 200" \
+width="200" height="200">
   <rect width="200" height="200" fill="#cce6ff"/>
   <g transform="translate(40,60)">
     <rect x="0" y="40" width="100" height="80" fill="tan" stroke="#553311" stroke-width="3"/>
@@ -211,8 +262,10 @@ SVGS = {
   <circle cx="170" cy="32" r="18" fill="gold"/>
   <text x="60" y="194" font-size="12" fill="#333">home</text>
 </svg>''',
-    "paths and strokes": '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="240" height="240">
-<path d="M12 21 C5 15 2 11 2 7.5 A5 5 0 0 1 12 6 A5 5 0 0 1 22 7.5 C22 11 19 15 12 21 Z" fill="crimson"/>
+    "paths and strokes": '''<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" \
+width="240" height="240">
+<path d="M12 21 C5 15 2 11 2 7.5 A5 5 0 0 1 12 6 A5 5 0 0 1 22 7.5 C22 11 19 15 12 21 Z" \
+fill="crimson"/>
 <path d="M4 4 L8 2" stroke="navy" stroke-width="1" fill="none"/>
 <circle cx="19" cy="19" r="3" fill="none" stroke="green" stroke-width="1"/>
 <line x1="2" y1="22" x2="9" y2="22" stroke="orange" stroke-width="1" stroke-dasharray="2"/>
@@ -227,69 +280,107 @@ SVGS = {
 }
 PROGRAMS = {"chart": CHARTS, "table": TABLES, "svg": SVGS}
 
+# --- 3. edits and labels ---
 
-def edits(task, n, level=1, hand_written=0.4, seed=0):
-    """`n` (kind, place, code, damaged code): all kinds in turn, a share of them on the programs above."""
+
+@dataclass
+class Edit:
+    """A program and what was done to it."""
+
+    task: str
+    kind: str
+    place: str  # what was hit, as a label's location names it
+    code: str
+    damaged: str
+
+
+class Miss(NamedTuple):
+    """An edit that was not named: what the label says instead, or why there is no picture."""
+
+    edit: Edit
+    said: list[Discrepancy] | Exception
+
+    def __str__(self) -> str:
+        """The edit, the label, and the lines of code that changed."""
+        before, after = self.edit.code.splitlines(), self.edit.damaged.splitlines()
+        lines = [f"  {self.edit.task} {self.edit.kind} at {self.edit.place or 'any place'}"]
+        for said in self.said if isinstance(self.said, list) else [self.said]:
+            lines.append(f"    label: {said}")
+        lines += [f"    - {line}" for line in before if line not in after]
+        lines += [f"    + {line}" for line in after if line not in before]
+        return "\n".join(lines)
+
+
+def edits(task: str, n: int, level: int = 1, hand_written: float = 0.4,
+          seed: int = 0) -> list[Edit]:
+    """`n` edits: all kinds in turn, a share of them on the hand-written programs."""
     rng, found, kinds = random.Random(seed), [], edit.KINDS[task]
     for turn in range(50 * n):
         kind = kinds[turn % len(kinds)]
-        own = rng.random() < hand_written
-        code = rng.choice(list(PROGRAMS[task].values())) if own else worlds.draw(task, level, rng)
-        changed = edit.EDITORS[task](code, kind, rng)
-        if changed:
-            found.append((kind, changed[1], code, changed[0]))
+        if rng.random() < hand_written:
+            code = rng.choice(list(PROGRAMS[task].values()))
+        else:
+            code = worlds.draw(task, level, rng)
+        if changed := edit.EDITORS[task](code, kind, rng):
+            damaged, place = changed
+            found.append(Edit(task, kind, place, code, damaged))
         if len(found) == n:
             break
     return found
 
 
-def named(task, kind, place, errors):
-    """Whether the errors are one, and that one names the category, the phenomenon and the place of the edit.
+def named(made: Edit, errors: list[Discrepancy]) -> bool:
+    """Whether there is one error, which names the category, the phenomenon and the place.
 
-    A place of "plot" stands for any series: the editor knows the call it changed, not its number in the picture.
+    A place of "plot" stands for any series: the editor knows the call it changed, not its number in
+    the picture.
     """
-    category, words = MEANS[task][kind]
-    return len(errors) == 1 and bool(re.fullmatch(category, errors[0].category)) and bool(
-        re.search(words, errors[0].description)) and (place == "plot" or place in errors[0].location)
+    if len(errors) != 1:
+        return False
+    category, words = MEANS[made.task][made.kind]
+    if not re.fullmatch(category, errors[0].category):
+        return False
+    if not re.search(words, errors[0].description):
+        return False
+    return made.place == "plot" or made.place in errors[0].location
 
 
-def measure(task, n, **options):
-    """(number of edits, number named, misses): misses are (kind, place, errors or RenderError, code, damaged code)."""
+def measure(task: str, n: int, **options) -> tuple[int, int, list[Miss]]:
+    """(number of edits, number named, misses). `options` are those of `edits`."""
     made = edits(task, n, **options)
-    pictures = render_many([(task, code) for _, _, *codes in made for code in codes], size=300, timeout=60)
+    jobs = []
+    for one in made:
+        jobs += [(task, one.code), (task, one.damaged)]
+    pictures = render_many(jobs, size=300, timeout=60)
     misses = []
-    for (kind, place, code, damaged), true, pred in zip(made, pictures[::2], pictures[1::2]):
-        failed = next((picture for picture in (true, pred) if isinstance(picture, Exception)), None)
-        errors = failed or compare(true.scene, pred.scene)
-        if failed or not named(task, kind, place, errors):
-            misses.append((kind, place, errors, code, damaged))
+    for one, true, damaged in zip(made, pictures[::2], pictures[1::2]):
+        failed = [drawn for drawn in (true, damaged) if not isinstance(drawn, Rendering)]
+        if failed:
+            misses.append(Miss(one, failed[0]))
+            continue
+        errors = compare(true.scene, damaged.scene)
+        if not named(one, errors):
+            misses.append(Miss(one, errors))
     return len(made), len(made) - len(misses), misses
 
 
-def show(task, kind, place, errors, code, damaged):
-    """One miss: what was done, what the label says, and the lines of code that changed."""
-    before, after = code.splitlines(), damaged.splitlines()
-    print(f"  {task} {kind} at {place or 'any place'}")
-    for error in errors if isinstance(errors, list) else [errors]:
-        print(f"    label: {error}")
-    print("    - " + "\n    - ".join(line for line in before if line not in after))
-    print("    + " + "\n    + ".join(line for line in after if line not in before))
+# --- 4. command line ---
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=300, help="edits a task")
-    parser.add_argument("--task", default="chart,table,svg", help="tasks, separated by commas")
-    parser.add_argument("--level", type=int, default=1, help="difficulty of the drawn programs, 1 to 3")
-    parser.add_argument("--hand-written", type=float, default=0.4, help="share of the programs above, 0 to 1")
-    parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    for task in args.task.split(","):
-        made, right, misses = measure(task, args.n, level=args.level, hand_written=args.hand_written, seed=args.seed)
+@script
+def main(argv: list[str] | None = None) -> None:
+    """Print the rates and every miss."""
+    settings = parse(Settings, argv, __doc__)
+    tasks = settings.task.split(",")
+    if unknown := [task for task in tasks if task not in PROGRAMS]:
+        raise InputError(f"--task {unknown[0]!r} is unknown; choose among {', '.join(PROGRAMS)}.")
+    for task in tasks:
+        made, right, misses = measure(task, settings.n, level=settings.level, seed=settings.seed,
+                                      hand_written=settings.hand_written)
         for miss in misses:
-            show(task, *miss)
+            print(miss)
         print(f"{task}: {right} of {made} edits named ({100 * right / max(1, made):.1f} %)")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

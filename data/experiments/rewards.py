@@ -1,177 +1,275 @@
-"""The paper's main finding at tiny scale: the same policy trained with different rewards, three seeds for each task.
+"""The paper's main finding at tiny scale: one policy trained with different rewards.
 
-    python -m data.experiments.rewards                                  # hours on 2 cores; goes on where it was stopped
-    python -m data.experiments.rewards --table runs/rewards/rl.csv      # only print the table of finished runs
-    python -m data.experiments.rewards --hacking hacking.png            # pictures: reward up, fidelity down
+    python -m data.experiments.rewards                              # hours on 2 cores
+    python -m data.experiments.rewards --table runs/rewards/rl.csv  # print the table
+    python -m data.experiments.rewards --hacking hacking.png        # reward up, fidelity down
 
-Each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone. OUT/rl.csv gets the
-held-out rows of all logs. The table has, for each reward, the fidelity on the held-out pictures at the last step: mean
-and half the range over the seeds; beside it the execution rate and the proxy, the reward itself at a fixed scale, at
-the first and the last step, and the fidelity of the likeliest programs at both. The base is step 0. Nothing
-is chosen: neither seeds nor steps. A run that did not get to its last step is named and left out.
+The same command goes on where it was stopped. Each run is one call of train_rl.py (printed before
+it starts), so every row can be repeated alone. OUT/rl.csv gets the held-out rows of all logs.
+
+The table has, for each reward, the fidelity on the held-out pictures at the last step: mean and
+half the range over the seeds. Beside it stand the share of programs that render at the last step
+and, at the first and the last step, the reward itself at a fixed scale and the fidelity of the
+likeliest programs. The base is step 0. Nothing is chosen: neither seeds nor steps. A run that did
+not get to its last step is named and left out.
 """
-import csv
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import HfArgumentParser
+from data.runs import flag, parse, read_csv, script, write_csv
+from data.verdict import InputError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-COLUMNS = ("task", "reward", "seed", "step", "fidelity", "held_executes", "proxy", "greedy")
+FIGURES = ("fidelity", "eval_render_rate", "eval_reward", "greedy_fidelity")  # of a run's log
+COLUMNS = ("task", "reward", "seed", "step", *FIGURES)
+FIRST, LAST = 0, 1  # the two rows of a run that the table shows
 
 
 @dataclass
 class Settings:
-    tasks: str = field(default="chart,table,svg", metadata={"help": "one run for each"})
-    rewards: str = field(default="text,vision,verm,oracle", metadata={"help": "rewards of train_rl.py"})
-    seeds: int = field(default=3, metadata={"help": "0, 1, ..."})
-    steps: int = field(default=40, metadata={"help": "of each run"})
-    jobs: int = field(default=2, metadata={"help": "runs at the same time, one thread each"})
-    options: str = field(default="", metadata={"help": "further flags for train_rl.py, in quotes"})
-    out: str = field(default="runs/rewards", metadata={"help": "folder with a run folder for each"})
-    table: str = field(default="", metadata={"help": "run nothing; print the table of this CSV"})
-    hacking: str = field(default="", metadata={"help": "run nothing; PNG of where each reward was hacked worst"})
+    tasks: str = flag("chart,table,svg", "one run for each")
+    rewards: str = flag("text,vision,verm,oracle", "rewards of train_rl.py")
+    seeds: int = flag(3, "0, 1, ...")
+    steps: int = flag(40, "of each run")
+    jobs: int = flag(2, "runs at the same time, one thread each")
+    options: str = flag("", "further flags for train_rl.py, in quotes")
+    out: str = flag("runs/rewards", "folder with a run folder for each")
+    table: str = flag("", "run nothing; print the table of this CSV")
+    hacking: str = flag("", "run nothing; PNG of where each reward was hacked worst")
 
 
-def train(task, reward, seed, settings):
-    """The held-out rows of one run, unless it is finished; one that was cut short goes on."""
-    out = Path(settings.out, f"{task}-{reward}-{seed}")
+# --- 1. the runs ---
 
-    def rows():
-        found = list(csv.DictReader(open(out / "log.csv"))) if (out / "log.csv").exists() else []
-        return found if found and found[-1]["step"] == str(settings.steps) else []
 
-    if not rows():
-        command = [sys.executable, str(ROOT / "train_rl.py"), "--task", task, "--reward", reward, "--seed", str(seed),
-                   "--steps", str(settings.steps), "--out", str(out), *settings.options.split(), "--resume"]
-        print(" ".join(["OMP_NUM_THREADS=1 python train_rl.py", *command[2:-1]]), flush=True)
+def finished_rows(out: Path, steps: int) -> list[dict]:
+    """The rows of a run's log; none if it has not got to its last step."""
+    path = out / "log.csv"
+    rows = read_csv(path) if path.exists() else []
+    if rows and rows[-1]["step"] == str(steps):
+        return rows
+    return []
+
+
+def train(task: str, reward: str, seed: int, settings: Settings) -> list[dict]:
+    """The held-out rows of one run, which is made, or completed, if it is not finished."""
+    out = Path(settings.out, f"{task}-{reward}-{seed}").resolve()
+    if not finished_rows(out, settings.steps):
+        command = ["train_rl.py", "--task", task, "--reward", reward, "--seed", str(seed),
+                   "--steps", str(settings.steps), "--out", str(out), *settings.options.split()]
+        print("OMP_NUM_THREADS=1 python", *command, flush=True)
         out.mkdir(parents=True, exist_ok=True)
-        with open(out / "output.txt", "w") as file:               # another number of threads would sample otherwise
-            done = subprocess.run(command, stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # with more of them it samples otherwise
+        with open(out / "output.txt", "w") as file:
+            done = subprocess.run([sys.executable, *command, "--resume"], stdout=file, stderr=file,
+                                  cwd=ROOT, env=one_thread)
         if done.returncode:
             print(f"{out} failed; see {out / 'output.txt'}", flush=True)
-    return [{"task": task, "reward": reward, "seed": seed} | {key: row[key] for key in COLUMNS[3:]}
-            for row in rows() if row["fidelity"]]
+    held = []
+    for row in finished_rows(out, settings.steps):
+        if row["fidelity"]:
+            figures = {name: row[name] for name in ("step", *FIGURES)}
+            held.append({"task": task, "reward": reward, "seed": seed} | figures)
+    return held
 
 
-def spread(values):
+# --- 2. the table ---
+
+
+class Ends:
+    """The first and the last row of each run."""
+
+    def __init__(self, rows: list[dict]):
+        self.tasks = list(dict.fromkeys(row["task"] for row in rows))
+        self.rewards = list(dict.fromkeys(row["reward"] for row in rows))
+        self.runs = {}  # (task, reward, seed) -> [first row, last row]
+        for row in rows:
+            run = self.runs.setdefault((row["task"], row["reward"], row["seed"]), [row, row])
+            run[LAST] = row
+
+    def values(self, task: str, reward: str | None, end: int, column: str) -> list[float]:
+        """One value a seed; reward None: of any run, for all begin at the same base."""
+        by_seed = {}
+        for (task_of_run, reward_of_run, seed), run in self.runs.items():
+            if task_of_run == task and reward in (reward_of_run, None):
+                by_seed[seed] = float(run[end][column])
+        return list(by_seed.values())
+
+    def trained(self, *rewards: str | None) -> list[str]:
+        """The tasks that have runs with each of these rewards."""
+        return [task for task in self.tasks
+                if all(self.values(task, reward, FIRST, "fidelity") for reward in rewards)]
+
+    def mean(self, reward: str | None, end: int, column: str, tasks: list[str]) -> float:
+        """The mean over tasks of the mean over seeds."""
+        means = []
+        for task in tasks:
+            values = self.values(task, reward, end, column)
+            means.append(sum(values) / len(values))
+        return sum(means) / max(1, len(means))
+
+    def gain(self, reward: str, tasks: list[str]) -> float:
+        """Fidelity at the last step minus the base's."""
+        base = self.mean(None, FIRST, "fidelity", tasks)
+        return self.mean(reward, LAST, "fidelity", tasks) - base
+
+
+def spread(values: list[float]) -> str:
     """"81.2 ± 0.7": mean and half the range; "81.2" of one value."""
-    half = f" ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else ""
-    return f"{sum(values) / len(values):.1f}{half}" if values else "-"
+    if not values:
+        return "-"
+    mean = f"{sum(values) / len(values):.1f}"
+    return f"{mean} ± {(max(values) - min(values)) / 2:.1f}" if len(values) > 1 else mean
 
 
-def table(rows):
-    """Fidelity at the last step by reward and task as Markdown; the gain over the base, also as a share of oracle's.
+def table(rows: list[dict]) -> str:
+    """Markdown: fidelity at the last step by reward and task, and the gain over the base.
 
-    >>> row = lambda reward, step, fidelity: dict(task="svg", reward=reward, seed=0, step=step, fidelity=fidelity,
-    ...                                           held_executes=90, proxy=fidelity / 50, greedy=80)
-    >>> print(table([row("verm", 0, 60), row("verm", 9, 66), row("oracle", 0, 60), row("oracle", 9, 70)]))
-    | reward | svg | average | gain | of oracle's gain | executes | proxy | greedy |
+    >>> row = lambda reward, step, fidelity: dict(task="svg", reward=reward, seed=0, step=step,
+    ...     fidelity=fidelity, eval_render_rate=90, eval_reward=fidelity / 50, greedy_fidelity=80)
+    >>> verm, oracle = [row("verm", 0, 60), row("verm", 9, 66)], [row("oracle", 0, 60)]
+    >>> print(table(verm + oracle + [row("oracle", 9, 70)]))
+    | reward | svg | average | gain | of oracle's gain | render rate | eval reward | greedy |
     | --- | --- | --- | --- | --- | --- | --- | --- |
     | base | 60.0 | 60.0 | | | 90.0 | | |
     | verm | 66.0 | 66.0 | +6.0 | 60 % | 90.0 | 1.20 → 1.32 | 80.0 → 80.0 |
     | oracle | 70.0 | 70.0 | +10.0 | 100 % | 90.0 | 1.20 → 1.40 | 80.0 → 80.0 |
     """
-    tasks, rewards = (list(dict.fromkeys(row[key] for row in rows)) for key in ("task", "reward"))
-    ends = {}
-    for row in rows:                                                       # the first and the last row of each run
-        run = ends.setdefault((row["task"], row["reward"], row["seed"]), [row, row])
-        run[1] = row
-
-    def at(task, reward, end, column):
-        """One value for each seed; reward None: of any run, for they all begin at the same base."""
-        return [*{seed: float(run[end][column]) for (t, r, seed), run in ends.items()
-                  if t == task and reward in (r, None)}.values()]
-
-    def mean(reward, end, column, others=()):
-        """Over the tasks that were trained with `reward` and with the `others`."""
-        values = [at(task, reward, end, column) for task in tasks if all(at(task, r, 0, column)
-                                                                         for r in (reward, *others))]
-        return sum(sum(v) / len(v) for v in values) / max(1, len(values))
-
-    def gain(reward, other):
-        """Of `reward`, over the tasks that were trained with both."""
-        return mean(reward, 1, "fidelity", [other]) - mean(None, 0, "fidelity", [reward, other])
-
-    columns = [*tasks, "average", "gain", "of oracle's gain", "executes", "proxy", "greedy"]
-    lines = ["| reward | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
-    for reward in (None, *rewards):
-        end = 0 if reward is None else 1
-        average = f"{mean(reward, end, 'fidelity'):.1f}" if all(at(t, reward, 0, "fidelity") for t in tasks) else "-"
-        most = gain("oracle", reward) if reward and "oracle" in rewards else 0
-        share = f"{100 * gain(reward, 'oracle') / most:.0f} %" if most else "-"
-        gains = [f"{gain(reward, reward):+.1f}", share] if reward else ["", ""]
-        lines.append(f"| {reward or 'base'} | " + " | ".join(
-            [spread(at(task, reward, end, "fidelity")) for task in tasks] + [average]
-            + gains + [f"{mean(reward, end, 'held_executes'):.1f}"]
-            + [" → ".join(f"{mean(reward, end, column):.{digits}f}" for end in (0, 1)) if reward else ""
-               for column, digits in (("proxy", 2), ("greedy", 1))]) + " |")
-    return "\n".join(line.replace("|  |", "| |").replace("|  |", "| |") for line in lines)
+    ends = Ends(rows)
+    heads = ["reward", *ends.tasks, "average", "gain", "of oracle's gain", "render rate",
+             "eval reward", "greedy"]
+    lines = [heads, ["---"] * len(heads)]
+    for reward in (None, *ends.rewards):
+        lines.append([reward or "base", *cells(ends, reward)])
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  ", "| ") for line in lines)
 
 
-def hacking(settings):
-    """For each reward the held-out picture whose fidelity fell most while its reward rose, from first to last step."""
-    import matplotlib.pyplot as plt
+def cells(ends: Ends, reward: str | None) -> list[str]:
+    """The figures of a line of the table; reward None: of the base."""
+    end = FIRST if reward is None else LAST
+    fidelities = [spread(ends.values(task, reward, end, "fidelity")) for task in ends.tasks]
+    tasks, average = ends.trained(reward), "-"
+    if tasks == ends.tasks:
+        average = f"{ends.mean(reward, end, 'fidelity', tasks):.1f}"
+    render_rate = f"{ends.mean(reward, end, 'eval_render_rate', tasks):.1f}"
+    if reward is None:
+        return [*fidelities, average, "", "", render_rate, "", ""]
+
+    both = ends.trained(reward, "oracle")
+    most = ends.gain("oracle", both)
+    share = f"{100 * ends.gain(reward, both) / most:.0f} %" if most else "-"
+    rose = []
+    for column, digits in (("eval_reward", 2), ("greedy_fidelity", 1)):
+        before, after = (ends.mean(reward, one, column, tasks) for one in (FIRST, LAST))
+        rose.append(f"{before:.{digits}f} → {after:.{digits}f}")
+    return [*fidelities, average, f"{ends.gain(reward, tasks):+.1f}", share, render_rate, *rose]
+
+
+# --- 3. reward hacking ---
+
+
+@dataclass
+class Hacked:
+    """A held-out picture whose fidelity fell while its reward rose."""
+
+    lost: float  # fidelity
+    task: str
+    seed: str
+    number: int  # of the picture
+    before: tuple[str, float, float]  # code, reward, fidelity at the first step
+    after: tuple[str, float, float]  # and at the last
+
+
+def worst_hacked(out: Path) -> dict[str, Hacked]:
+    """For each reward the picture that lost most, among all runs in `out`."""
     import torch
 
-    from data.build import draw_images
-    from render import Rendering
-    from render import draw_alike
-
-    worst = {}                                                   # reward -> (fidelity lost, task, seed, i, its stages)
-    for path in sorted(Path(settings.out).glob("*-*-*/state.pt")):
+    worst = {}
+    for path in sorted(out.glob("*-*-*/state.pt")):
         task, reward, seed = path.parent.name.split("-")
         stages = torch.load(path, weights_only=True)["stages"]
-        first, last = stages[0], stages[max(stages)]
-        for i, (before, after) in enumerate(zip(first, last)):
-            if after[1] > before[1] and before[2] - after[2] > worst.get(reward, [0])[0]:
-                worst[reward] = before[2] - after[2], task, seed, i, (before, after)
+        for i, (before, after) in enumerate(zip(stages[0], stages[max(stages)])):
+            lost = before[2] - after[2]
+            most = worst[reward].lost if reward in worst else 0
+            if after[1] > before[1] and lost > most:
+                worst[reward] = Hacked(lost, task, seed, i, before, after)
+    return worst
+
+
+def hacking(settings: Settings) -> None:
+    """Draw the pictures of `worst_hacked`: the reference, the first and the last program."""
+    import matplotlib.pyplot as plt
+
+    from data.build import draw_examples
+    from render import Rendering, draw_alike
+
+    worst = worst_hacked(Path(settings.out))
     if not worst:
-        return print(f"No run in {settings.out} has a picture whose reward rose while its fidelity fell.")
-    fig, axes = plt.subplots(len(worst), 3, figsize=(7, 2.6 * len(worst)), squeeze=False, layout="constrained")
-    for row, (reward, (lost, task, seed, i, stages)) in zip(axes, sorted(worst.items())):
-        prompt = draw_images(task, i + 1, 1, "rl/held")[i]
-        drawings = draw_alike([prompt, prompt], [code for code, *_ in stages])
-        print(f"{reward}: {task} {i + 1}, seed {seed}: reward {stages[0][1]:.3f} -> {stages[1][1]:.3f}, "
-              f"fidelity {stages[0][2]:.0f} -> {stages[1][2]:.0f}")
-        titles = [f"{reward}: {task} {i + 1}"] + [f"{name}: reward {r:.3f}, fidelity {f:.0f}"
-                                                  for name, (_, r, f) in zip(("before", "after"), stages)]
-        pictures = [prompt["image"], *(drawn.image if isinstance(drawn, Rendering) else None for drawn in drawings)]
-        for ax, title, picture in zip(row, titles, pictures):
-            ax.set_title(title, fontsize=8)
+        print(f"No run in {settings.out} has a picture whose reward rose while its fidelity fell.")
+        return
+    fig, axes = plt.subplots(len(worst), 3, figsize=(7, 2.6 * len(worst)), squeeze=False,
+                             layout="constrained")
+    for row, (reward, hacked) in zip(axes, sorted(worst.items())):
+        example = draw_examples(hacked.task, hacked.number + 1, 1, "rl/held")[hacked.number]
+        programs = {"before": hacked.before, "after": hacked.after}
+        renderings = draw_alike([example] * 2, [code for code, _, _ in programs.values()])
+        title = f"{reward}: {hacked.task} {hacked.number + 1}"
+        print(f"{title}, seed {hacked.seed}: "
+              f"reward {hacked.before[1]:.3f} -> {hacked.after[1]:.3f}, "
+              f"fidelity {hacked.before[2]:.0f} -> {hacked.after[2]:.0f}")
+        shown = [(title, example.image)]
+        for (name, (_, earned, fidelity)), drawn in zip(programs.items(), renderings):
+            image = drawn.image if isinstance(drawn, Rendering) else None
+            shown.append((f"{name}: reward {earned:.3f}, fidelity {fidelity:.0f}", image))
+        for ax, (caption, image) in zip(row, shown):
+            ax.set_title(caption, fontsize=8)
             ax.set(xticks=[], yticks=[])
-            if picture:
-                ax.imshow(picture)
+            if image:
+                ax.imshow(image)
             else:
                 ax.text(0.5, 0.5, "does not render", ha="center")
     fig.savefig(settings.hacking, dpi=100)
 
 
-def main():
-    (settings,) = HfArgumentParser(Settings).parse_args_into_dataclasses()
+# --- 4. command line ---
+
+
+def read_rows(path: str) -> list[dict]:
+    """The rows of an rl.csv. Raises InputError if it lacks a column."""
+    rows = read_csv(path)
+    if not rows or not set(COLUMNS) <= set(rows[0]):
+        raise InputError(f"{path} has no rows with the columns {', '.join(COLUMNS)}.")
+    return rows
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    """Run what is not finished, and print the table."""
+    settings = parse(Settings, argv, __doc__)
     if settings.table:
-        return print(table(list(csv.DictReader(open(settings.table)))))
+        print(table(read_rows(settings.table)))
+        return
     if settings.hacking:
-        return hacking(settings)
-    runs = [(task, reward, seed) for seed in range(settings.seeds) for task in settings.tasks.split(",")
-            for reward in settings.rewards.split(",")]
+        hacking(settings)
+        return
+    runs = []
+    for seed in range(settings.seeds):
+        for task in settings.tasks.split(","):
+            runs += [(task, reward, seed) for reward in settings.rewards.split(",")]
     with ThreadPoolExecutor(settings.jobs) as pool:
         found = list(pool.map(lambda run: train(*run, settings), runs))
-    for run, rows in zip(runs, found):
-        if not rows:
+    rows = []
+    for run, held in zip(runs, found):
+        if not held:
             print("left out:", *run)
-    rows = [row for rows in found for row in rows]
-    path = Path(settings.out, "rl.csv")
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: (row["task"], row["reward"], row["seed"], int(row["step"]))))
+        rows += held
+    rows.sort(key=lambda row: (row["task"], row["reward"], row["seed"], int(row["step"])))
+    write_csv(Path(settings.out, "rl.csv"), COLUMNS, rows)
     print(table(rows) if rows else f"No run has got to step {settings.steps}.")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,10 +8,12 @@ import struct
 import sys
 import sysconfig
 
+from data.verdict import InputError
+
 UNSAFE = "VISUAL_ERM_UNSAFE"    # environment variable: run chart code even where a layer is missing
 
 
-class SandboxMissing(RuntimeError):
+class SandboxMissing(InputError):
     """Chart code was refused, because this system lacks a layer of the sandbox."""
 
 

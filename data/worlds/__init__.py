@@ -1,20 +1,24 @@
-"""Random programs: charts (Matplotlib), tables (HTML, Markdown) and drawings (SVG), at three levels of difficulty.
+"""Random charts (Matplotlib), tables (HTML, Markdown) and drawings (SVG), at three levels.
 
-Level 1 is for the tiny models (128x128 pixels); levels 2 and 3 are for models that were trained on the internet.
-Two rules make a world learnable from scratch:
+Level 1 is for the tiny models (128x128 pixels); levels 2 and 3 are for models that were trained on
+the internet. Two rules make a world learnable from scratch:
 
-1. Parts are written in the order in which the eye meets them (left to right, top to bottom); with a random
-   order no reader can know which of two equal programs is wanted, and the loss never reaches zero.
-2. One picture has one program: the values of a pie always sum to 10, colours are named, keyword arguments have
-   one order. A reader is then either right or wrong, and exact copies can be counted.
+1. Parts are written in the order in which the eye meets them (left to right, top to bottom); with a
+   random order no reader can know which of two equal programs is wanted, and the loss never reaches
+   zero.
+2. One picture has one program: the values of a pie always sum to 10, colours are named, keyword
+   arguments have one order. A reader is then either right or wrong, and exact copies can be
+   counted.
 
-Levels 2 and 3 keep them where a person would: subplots, rows and icons come in reading order (shapes of one icon from
-back to front), arguments and setters have one order, a palette is written in one way. Words, units and ranges of a
-plot or table come from one theme. Level 3 has more of everything at once. All data is written out in the programs.
+Levels 2 and 3 keep them where a person would: subplots, rows and icons come in reading order
+(shapes of one icon from back to front), arguments and setters have one order, a palette is written
+in one way. Words, units and ranges of a plot or table come from one theme. Level 3 has more of
+everything at once. All data is written out in the programs.
 
     >>> import random
-    >>> print(draw("svg", 1, random.Random(1)))                                            # doctest: +SKIP
+    >>> print(draw("svg", 1, random.Random(1)))  # doctest: +SKIP
 """
+import random
 from functools import partial
 
 from data.worlds.charts import draw_chart
@@ -23,16 +27,22 @@ from data.worlds.level1 import TASKS, chart_level1, svg_level1, table_level1
 from data.worlds.tables import draw_table
 
 
-def draw(task, level, rng):
-    """Source code of one random program of `task` at `level` 1, 2 or 3, drawn with `rng` (random.Random).
+def draw(task: str, level: int, rng: random.Random) -> str:
+    """Source code of one random program of `task` at `level` 1, 2 or 3, drawn with `rng`.
 
     Raises ValueError for an unknown task or level.
     """
     if (task, level) not in WORLDS:
-        raise ValueError(f"no world for task {task!r} at level {level!r}: tasks {', '.join(TASKS)}, levels 1, 2, 3")
+        raise ValueError(f"no world for task {task!r} at level {level!r}: "
+                         f"tasks {', '.join(TASKS)}, levels 1, 2, 3")
     return WORLDS[task, level](rng)
 
 
-WORLDS = {("chart", 1): chart_level1, ("table", 1): table_level1, ("svg", 1): svg_level1} | {
-    (task, level): partial(world, level) for level in (2, 3)
-    for task, world in (("chart", draw_chart), ("table", draw_table), ("svg", draw_svg))}
+WORLDS = {
+    ("chart", 1): chart_level1, ("chart", 2): partial(draw_chart, 2),
+    ("chart", 3): partial(draw_chart, 3),
+    ("table", 1): table_level1, ("table", 2): partial(draw_table, 2),
+    ("table", 3): partial(draw_table, 3),
+    ("svg", 1): svg_level1, ("svg", 2): partial(draw_svg, 2),
+    ("svg", 3): partial(draw_svg, 3),
+}
