@@ -8,7 +8,8 @@ import pytest
 
 from conftest import ROOT
 
-SOURCES = [ROOT / "README.md", ROOT / "data/tiny/README.md", *sorted(ROOT.glob("*.py")), *sorted(ROOT.glob("data/**/*.py"))]
+SOURCES = [ROOT / "README.md", *sorted(ROOT.glob("data/**/README.md")), *sorted(ROOT.glob("*.py")),
+           *sorted(ROOT.glob("data/**/*.py"))]
 COMMAND = re.compile(r"^[ \t$]*(?:(?:\.venv/bin/)?python3?|torchrun --nproc-per-node 2) ((?:-m data\.[\w.]+|\w[\w/]*\.py)\b[^\n#`|]*)", re.M)
 
 
