@@ -1,4 +1,5 @@
 """What several tests share: a small folder of pairs and an untrained checkpoint of the tiny shape."""
+import json
 import os
 import random
 import subprocess
@@ -12,6 +13,13 @@ import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+
+def field_cases(kind):
+    """Answers that models gave, with what is in them, by name: the lines of tests/field_reading.jsonl of one kind."""
+    with open(ROOT / "tests/field_reading.jsonl", encoding="utf-8") as lines:
+        cases = [json.loads(line) for line in lines]
+    return {case["id"]: case for case in cases if case["kind"] == kind}
 
 
 def script(*arguments, **options):
