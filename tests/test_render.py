@@ -13,8 +13,7 @@ import pytest
 import render as rendering
 from conftest import ROOT
 from data.renderers import draw, pool, sandbox
-from data.renderers.scene import SCENES as SHAPES
-from data.renderers.scene import is_sound
+from data.renderers.scene import scene_fault
 from render import RenderError, SandboxMissing, extract_code, render, render_many
 
 PLOT = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3))\n"
@@ -103,6 +102,20 @@ HOSTILE = {
     "forged depth": ("chart", "import os, struct\nj = b'[' * 90000\nfor f in range(3, 9):\n try: "
                      "os.write(f, struct.pack('=III', 90000, 1, 1) + j)\n except OSError: pass\n"
                      "os._exit(0)", "runtime", ""),
+    "forged height of 0": ("chart", "import os, struct\nj = b'{}'\nfor f in range(3, 9):\n try: os.write("
+                           "f, struct.pack('=III', 2, 9, 0) + j)\n except OSError: pass\nos._exit(0)",
+                           "too_large", "9 x 0 px"),
+    "forged aspect": ("chart", "import os, struct\nj = b'{}'\nfor f in range(3, 9):\n try: os.write("
+                      "f, struct.pack('=III', 2, 96, 0) + j)\n except OSError: pass\nos._exit(0)",
+                      "too_large", "96 x 0 px"),
+    "flat figure of 1 px": ("chart", "import matplotlib.pyplot as plt\nplt.figure(figsize=(9, 0.05))\n"
+                            "plt.plot([1])", "too_large", "150 times"),
+    "half a character in a message": ("chart", "raise ValueError('a\\ud800b')", "runtime", "ValueError: a"),
+    "half a character in a label": ("chart", LINE + "plt.plot([2, 1], label='a\\ud800')", "ok", ""),
+    "svg: flat": ("svg", '<svg width="900" height="5"><rect width="9" height="9"/></svg>',
+                  "too_large", "900 x 5 px; one side may be at most 150 times"),
+    "svg: flat when drawn small": ("svg", '<svg viewBox="0 0 149.9 1"><rect width="9" height="1"/></svg>',
+                                   "ok", ""),
     "svg: empty": ("svg", "  ", "blank", "empty"),
     "svg: cut off": ("svg", '<svg viewBox="0 0 9 9"><rect', "syntax", ""),
     "svg: not svg": ("svg", "<html></html>", "syntax", "<html>"),
@@ -165,10 +178,11 @@ def test_hostile(name, hostile_results):
     if kind == "ok":
         assert not isinstance(result, RenderError), result
         assert max(result.image.size) <= 96
+        json.dumps(result.scene, ensure_ascii=False).encode()       # a file can hold it
     else:
         assert isinstance(result, RenderError)
         assert result.kind == kind and words in result.message, result
-        assert "\n" not in result.message and len(result.message) <= 300
+        assert "\n" not in result.message and len(result.message.encode()) <= 600
 
 
 # ---- Which figure counts: (code, title of the figure that is taken)
@@ -379,13 +393,58 @@ def look_up(scene, path):
 def test_scene(name):
     task, code, expected = SCENES[name]
     image, scene = draw(task, code, 200)
-    assert is_sound(json.loads(json.dumps(scene, allow_nan=False)), SHAPES[task])
+    assert scene_fault(json.loads(json.dumps(scene, allow_nan=False))) is None
     assert scene["task"] == task and scene["size"] == list(image.size) and image.mode == "RGB"
     for path, value in expected.items():
         found = look_up(scene, path)
         if isinstance(found, list) and isinstance(value, int):
             found = len(found)
         assert found == value, path
+
+
+# ---- Forged scenes: (task, path, value put there, where and why it is refused)
+
+FORGED = [
+    ("chart", "", None, "task: none of"), ("chart", "axes", None, "axes: no list"),
+    ("chart", "size", [1], "size: 1 instead of 2"), ("chart", "size.0", 1.5, "size.0: no count"),
+    ("chart", "size.0", True, "size.0: no count"), ("chart", "size.0", -1, "size.0: no count"),
+    ("chart", "title", 3, "title: no text"), ("chart", "title", None, "title: no text"),
+    ("chart", "title", "a" * 10_001, "title: no text"), ("chart", "more", 1, "more: not in the schema"),
+    ("chart", "facecolor", "#FFF", "facecolor"), ("chart", "axes.0.xlim", [1.0], "axes.0.xlim: 1 instead of 2"),
+    ("chart", "axes.0.xlim.0", float("nan"), "axes.0.xlim.0: no number"),
+    ("chart", "axes.0.xlim.0", 1e101, "axes.0.xlim.0: no number"),
+    ("chart", "axes.0.xlim.0", True, "axes.0.xlim.0: no number"), ("chart", "axes.0.twin", 9, "no such axes"),
+    ("chart", "axes.0.grid", {"x": True}, "axes.0.grid.y: missing"),
+    ("chart", "axes.0.marks.0.type", "cake", "axes.0.marks.0: no known type"),
+    ("chart", "axes.0.marks.0.type", [], "axes.0.marks.0: no known type"),
+    ("chart", "axes.0.marks.0.x", [1.0], "axes.0.marks.0.y: 2 instead of 1"),
+    ("chart", "axes.0.marks.0.x", [1.0] * 100_001, "axes.0.marks.0.x: too long"),
+    ("chart", "axes.0.marks.0.z", [1.0], "axes.0.marks.0.z: 1 instead of 2"),
+    ("chart", "axes.0.xticks.0", None, "axes.0.xticks.0: no object"),
+    ("table", "tables.0.cells.0.row", 9, "tables.0.cells.0: outside of its table"),
+    ("table", "tables.0.rows", 999_999, "more rows or columns than cells"),
+    ("table", "tables.0.cells.0.align", "up", "tables.0.cells.0.align"),
+    ("svg", "viewbox.3", 0, "viewbox.3: no number in its bounds"), ("svg", "shapes.0.box.0", None, "no number"),
+    ("svg", "shapes.0.type", "text", "shapes.0.text: missing"),
+    ("svg", "shapes.0.outline", [[1.0]], "shapes.0.outline.0: 1 instead of 2"),
+    ("svg", "shapes.0.fill", "red", "shapes.0.fill")]
+
+
+@pytest.fixture(scope="module")
+def sound_scenes():
+    return {task: json.dumps(draw(task, code, 64)[1])
+            for task, code in (("chart", LINE), ("svg", SMALL_SVG), ("table", SMALL_TABLE))}
+
+
+@pytest.mark.parametrize("task, path, value, why", FORGED)
+def test_forged_scenes_are_refused(task, path, value, why, sound_scenes):
+    scene = json.loads(sound_scenes[task])
+    assert scene_fault(scene) is None
+    *before, key = path.split(".")
+    if path:
+        holder = look_up(scene, ".".join(before)) if before else scene
+        holder[int(key) if isinstance(holder, list) else key] = value
+    assert why in scene_fault(scene if path else value)
 
 
 # ---- Sizes: (task, code, size, size of the picture)

@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shutil
 import signal
 import socket
@@ -17,8 +18,8 @@ from pathlib import Path
 from PIL import Image
 
 from data.renderers.sandbox import MEMORY
-from data.renderers.scene import (KINDS, MAX_PIXELS, MAX_SIDE, SCENES, RenderError, Rendering,
-                                  is_sound)
+from data.renderers.scene import (KINDS, MAX_PIXELS, MAX_SIDE, RenderError, Rendering, check_size,
+                                  scene_fault)
 from data.renderers.worker import receive
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -93,17 +94,33 @@ def _read_answer(link, task, size):
     most = size if isinstance(size, (tuple, list)) else (size or MAX_SIDE,) * 2
     if length > LARGEST_SCENE or width * height > MAX_PIXELS or width > most[0] or height > most[1]:
         raise ValueError("larger than any answer")
-    answer = json.loads(receive(link, length), parse_int=number, parse_float=number,
-                        parse_constant=number)
+    text = receive(link, length).decode("utf-8", "replace")
+    answer = json.loads(ESCAPED_SURROGATE.sub(_character, text), parse_int=number,
+                        parse_float=number, parse_constant=number)
     if not width:
         kind, message = answer
         return RenderError(kind if kind in KINDS else "runtime",
                            " ".join(str(message).split())[:300])
-    if not is_sound(answer, SCENES[task]) or answer["task"] != task or \
-            answer["size"] != [width, height]:
-        raise ValueError("not a scene")
+    try:
+        check_size(width, height)
+    except RenderError as error:
+        return error
+    why = scene_fault(answer)
+    if why is not None:
+        return RenderError("runtime", f"it gives no sound scene: {why}")
+    if answer["task"] != task or answer["size"] != [width, height]:
+        raise ValueError("the scene of another picture")
     pixels = receive(link, 3 * width * height)
     return Rendering(Image.frombytes("RGB", (width, height), pixels), answer)
+
+
+# Half a character (a lone surrogate) in a label or message could be written to no file.
+ESCAPED_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+)")
+
+
+def _character(match):
+    halves = json.loads(f'"{match[2]}"').encode("utf-16", "surrogatepass")
+    return match[1] + halves.decode("utf-16", "replace")
 
 
 def _how_it_ended(status, timeout):
