@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+import timeit
 
 import psutil
 import pytest
 
 import render as rendering
-from conftest import ROOT
+from conftest import ROOT, field_cases
 from data.renderers import draw, pool, sandbox
 from data.renderers.scene import scene_fault
 from render import RenderError, SandboxMissing, extract_code, render, render_many
@@ -624,6 +625,22 @@ ANSWERS = [
 @pytest.mark.parametrize("task, answer, code", ANSWERS)
 def test_extract_code(task, answer, code):
     assert extract_code(task, answer) == code
+
+
+CASES = field_cases("code")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_extract_code_of_answers_from_the_field(name):
+    case = CASES[name]
+    assert extract_code(case["task"], case["input"]) == case["expected"]
+
+
+@pytest.mark.parametrize("text", ["```", "```\n", "<svg", "<table>", "|\n|-\n", "<style>", "import a\n", "<|a", "*"])
+def test_extract_code_is_quick_on_hostile_text(text):
+    for task in rendering.TASKS:
+        seconds = min(timeit.repeat(lambda: extract_code(task, text * (100_000 // len(text))), number=1, repeat=2))
+        assert seconds < 0.5
 
 
 # ---- The command line: (file name, content, more arguments, exit code, words on standard error)

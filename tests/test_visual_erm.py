@@ -25,6 +25,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 import visual_erm as v
 from conftest import field_cases, mistake
+from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards, ssim, teds
 from data.models import (
     PRESETS,
@@ -213,6 +214,15 @@ def test_parse_never_raises():
 def test_parse_is_quick_on_hostile_text(text):
     seconds = min(timeit.repeat(lambda: Verdict.parse("chart", text), number=1, repeat=3))
     assert seconds < 0.5
+
+
+@pytest.mark.parametrize("completion, answer", [
+    ("<svg/>", "<svg/>"), ([{"role": "assistant", "content": "<svg/>"}], "<svg/>"),
+    ([{"role": "assistant", "content": [{"type": "text", "text": "<svg"}, {"type": "text", "text": "/>"}]}], "<svg/>"),
+    ([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}], ""),
+    ([{"role": "assistant", "content": [{"type": "image"}]}], "")])
+def test_an_answer_of_trl_is_a_text_a_conversation_or_parts(completion, answer):
+    assert answer_in(completion) == answer
 
 
 # rewards
