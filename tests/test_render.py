@@ -2,18 +2,21 @@
 
 import json
 import os
+import re
 import signal
+import struct
 import subprocess
 import sys
 import time
 import timeit
+from pathlib import Path
 
 import psutil
 import pytest
 
 import render as rendering
 from conftest import ROOT, field_cases
-from data.renderers import draw, pool, sandbox
+from data.renderers import draw, pool, sandbox, system_calls
 from data.renderers.scene import scene_fault
 from render import RenderError, SandboxMissing, extract_code, render, render_many
 
@@ -24,7 +27,56 @@ confined = pytest.mark.skipif(sandbox.missing_layer() is not None,
 
 # ---- Programs that must not work, or must not do harm: (task, code, kind or "ok", in the message)
 
-HOSTILE = {
+PAIR = "import fcntl, os, socket, struct\na, b = socket.socketpair()\n"
+CALL = ("import ctypes, os\nlibc = ctypes.CDLL(None, use_errno=True)\ndef call(name, *args):\n"
+        " if getattr(libc, name)(*args) < 0:\n"
+        "  raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))\n")
+# What these would do if they were let through is harmless: empty lengths, flags that change nothing.
+KERNEL = {
+    "signal by owner": PAIR + "fcntl.fcntl(a, 8, os.getppid())",
+    "signal by number": PAIR + "fcntl.fcntl(a, 10, 9)",
+    "signal by owner, extended": PAIR + "fcntl.fcntl(a, 15, struct.pack('ii', 1, os.getppid()))",
+    "signal by owner, ioctl": PAIR + "fcntl.ioctl(a, 0x8901, struct.pack('i', os.getppid()))",
+    "signal by group, ioctl": PAIR + "fcntl.ioctl(a, 0x8902, struct.pack('i', os.getppid()))",
+    "lease": "import fcntl; fcntl.fcntl(open('a', 'w'), 1024, 2)",
+    "notice": "import fcntl, os; fcntl.fcntl(os.open('.', 0), 1026, 0)",
+    "lock": "import fcntl, os; fcntl.flock(open(os.__file__), fcntl.LOCK_SH)",
+    "lock of a part": "import fcntl; fcntl.lockf(open('a', 'w'), fcntl.LOCK_EX)",
+    "inotify": CALL + "call('inotify_init1', 0)",
+    "attributes of a file": "import fcntl, struct; fcntl.ioctl(open('a', 'w'), 0x40086602, struct.pack('l', 0))",
+    "terminal": PAIR + "fcntl.ioctl(a, 0x5412, b'x')",
+    "pair of datagrams": PAIR + "socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+    "pair of packets": PAIR + "socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)",
+    "to an address": PAIR + "a.sendto(b'x', '/nowhere')",
+    "to an abstract address": PAIR + "a.sendto(b'x', '\\0nowhere')",
+    "message": PAIR + "a.sendmsg([b'x'])",
+    "descriptors in flight": PAIR + "socket.send_fds(a, [b'x'], [0])",
+    "memory file": "import os; os.memfd_create('a')",
+    "fallocate": "import os; os.posix_fallocate(open('a', 'wb').fileno(), 0, 4096)",
+    "shmget": CALL + "call('shmget', 0, 0, 0)", "shmat": CALL + "call('shmat', -1, None, 0)",
+    "shmdt": CALL + "call('shmdt', None)", "shmctl": CALL + "call('shmctl', -1, 2, None)",
+    "msgget": CALL + "call('msgget', -1, 0)", "msgrcv": CALL + "call('msgrcv', -1, None, 0, 0, 0)",
+    "msgsnd": CALL + "call('msgsnd', -1, None, 0, 0)", "semget": CALL + "call('semget', -1, 0, 0)",
+    "semop": CALL + "call('semop', -1, None, 0)", "mq_open": CALL + "call('mq_open', b'/a', 0)",
+    "domain name": CALL + "call('setdomainname', None, -1)", "host name": CALL + "call('sethostname', None, -1)",
+    "kernel log": CALL + "call('klogctl', 10, None, 0)", "swap": CALL + "call('swapoff', b'')",
+    "sync": CALL + "call('syscall', {'x86_64': 162}.get(os.uname().machine, 81))",
+    "broken memory": CALL + "call('madvise', None, 0, 100)", "locked memory": CALL + "call('mlock', None, 0)",
+    "its own priority": "import os; os.nice(1)", "a clone without CLONE_THREAD": CALL +
+    "call('syscall', {'x86_64': 56}.get(os.uname().machine, 220), 0x800, None, None, None, None)"}
+
+HOSTILE = {name: ("chart", code, "forbidden", "PermissionError") for name, code in KERNEL.items()} | {
+    "fsopen": ("chart", CALL + "call('syscall', 430, b'', -1)", "runtime", "not implemented"),
+    "fsmount": ("chart", CALL + "call('syscall', 432, -1, 0, 0)", "runtime", "not implemented"),
+    "io_uring": ("chart", CALL + "call('syscall', 425, 0, None)", "runtime", "not implemented"),
+    "200 threads": ("chart", "import threading, time\nfor _ in range(200):\n threading.Thread(target=time.sleep, "
+                    "args=[20], daemon=True).start()\ntime.sleep(20)", "too_large", "64 threads"),
+    "many files": ("chart", "import time\nfor i in range(62_000): open(f'{i}', 'w').close()\ntime.sleep(20)",
+                   "too_large", "500 files"),
+    "many folders": ("chart", "import os, time\nfor i in range(5_000): os.mkdir('a'); os.chdir('a')\ntime.sleep(20)",
+                     "too_large", "500 files"),
+    "much disk": ("chart", "import time\nfor i in range(50): open(f'{i}', 'wb').write(bytes(8 << 20))\ntime.sleep(20)",
+                  "too_large", "64 MiB"),
     "syntax": ("chart", "plt.plot([", "syntax", "line 1"),
     "prose": ("chart", "Sure! Here is the chart.", "syntax", ""),
     "null byte": ("chart", "x = 1\0", "syntax", "null"),
@@ -155,6 +207,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def hostile_results(tmp_path_factory):
+    assert sandbox.missing_layer() is None and not os.environ.get(sandbox.UNSAFE)   # else they would run
     folder = tmp_path_factory.mktemp("dataset")
     secret = folder / "secret.png"
     draw("chart", LINE, 64)[0].save(secret)
@@ -184,6 +237,108 @@ def test_hostile(name, hostile_results):
         assert isinstance(result, RenderError)
         assert result.kind == kind and words in result.message, result
         assert "\n" not in result.message and len(result.message.encode()) <= 600
+
+
+@confined
+def test_scratch_does_not_outlive_its_program():
+    keep = LINE + "import os\nos.mkdir('keep', 0o300)\nopen('keep/a', 'w').close()\nos.mkdir('keep/b', 0)\n"
+    empty = LINE + "import os\nassert os.listdir('.') == [] and not os.path.exists('keep/a')"
+    results = render_many([("chart", keep), ("chart", empty)] * 2, size=64, timeout=60, workers=1)
+    for result in results[::2]:     # who is not root cannot read the folder: the worker may end the program
+        assert not isinstance(result, RenderError) or result.kind == "too_large", result
+    assert not any(isinstance(result, RenderError) for result in results[1::2]), results
+    left = [name for _, folders, files in os.walk(pool.the_pool().folder) for name in folders + files]
+    assert not [name for name in left if name.startswith(("scratch_", "keep"))]
+
+
+WORKING = {     # what the sandbox must leave alone
+    "linear algebra": "import numpy as np\na = np.random.rand(300, 300)\n"
+                      "assert np.allclose(np.linalg.inv(a) @ a, np.eye(300), atol=1e-3)",
+    "threads of BLAS": "import numpy as np, threading\nones = np.ones((300, 300))\n"
+                       "ts = [threading.Thread(target=ones.dot, args=[ones]) for _ in range(16)]\n"
+                       "[t.start() for t in ts]; [t.join() for t in ts]",
+    "scipy": "import scipy.integrate, scipy.interpolate, scipy.ndimage, scipy.optimize, scipy.signal, scipy.stats\n"
+             "assert abs(scipy.optimize.minimize(lambda x: (x - 1) ** 2, 0.0).x[0] - 1) < 1e-3\n"
+             "scipy.stats.gaussian_kde([1, 2, 4])(3)",
+    "thread pool": "from concurrent.futures import ThreadPoolExecutor\n"
+                   "with ThreadPoolExecutor(16) as pool: assert sum(pool.map(abs, range(100))) == 4950",
+    "asyncio": "import asyncio\nasync def one():\n await asyncio.sleep(0.01)\n return 1\n"
+               "assert asyncio.run(one()) == 1",
+    "files": "import os, pathlib, shutil, tempfile\npathlib.Path('a').write_text('x'); shutil.copyfile('a', 'b')\n"
+             "os.rename('b', 'c'); os.mkdir('d'); os.rmdir('d'); assert sorted(os.listdir()) == ['a', 'c']\n"
+             "with open('a', 'w') as f: f.write('y'); f.flush(); os.fsync(f.fileno())",
+    "arrays on disk": "import numpy as np\nm = np.memmap('m', 'f8', 'w+', shape=9); m[:] = 1; m.flush()\n"
+                      "assert np.memmap('m', 'f8', 'r').sum() == 9",
+    "timer": "import signal, time\nsignal.signal(signal.SIGALRM, lambda *a: None)\n"
+             "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(0.05)",
+    "selectors": "import selectors, socket\na, b = socket.socketpair(); s = selectors.DefaultSelector()\n"
+                 "s.register(a, selectors.EVENT_READ); b.sendall(b'x'); assert s.select(); a.recv(1)",
+    "time zones, limits, database": "import zoneinfo, resource, sqlite3, os\nzoneinfo.ZoneInfo('Europe/Berlin')\n"
+    "assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 256 and not os.isatty(0)\nsqlite3.connect(':memory:')"}
+
+
+@confined
+def test_the_sandbox_leaves_alone_what_programs_need():
+    results = render_many([("chart", code + "\n" + LINE) for code in WORKING.values()], size=64, timeout=60)
+    assert {name: str(r) for name, r in zip(WORKING, results) if isinstance(r, RenderError)} == {}
+
+
+# ---- The filter of system calls, run here for both machines (number, arguments) -> answer
+
+def filter_says(machine, number, *arguments):
+    column, audit = sandbox.MACHINES[machine]
+    data = struct.pack("<IIQ6Q", number, audit, 0, *[*arguments, 0, 0, 0, 0, 0, 0][:6])
+    steps, at, value = system_calls.bpf_filter(column, audit), 0, 0
+    while True:
+        operation, yes, no, operand = steps[at]
+        at += 1
+        if operation == system_calls.GIVE:
+            return operand
+        if operation == system_calls.LOAD:
+            value, = struct.unpack_from("<I", data, operand)
+        elif operation == system_calls.AND:
+            value &= operand
+        else:
+            holds = {system_calls.EQUAL: value == operand, system_calls.AT_LEAST: value >= operand,
+                     system_calls.HAS_BIT: value & operand}[operation]
+            at += yes if holds else no
+
+
+@pytest.mark.parametrize("machine", sandbox.MACHINES)
+def test_the_filter_allows_what_its_tables_say(machine):
+    column = sandbox.MACHINES[machine][0]
+    allowed = {n[column] for n in system_calls.ALLOWED.values()} - {None}
+    special = {n[column]: name for name, (n, _) in system_calls.BY_ARGUMENTS.items()}
+    assert not allowed & special.keys() and len(special) == len(system_calls.BY_ARGUMENTS)
+    for number in set(range(600)) - special.keys():
+        refused = system_calls.ENOSYS if number >= system_calls.NEWER else system_calls.EPERM
+        assert filter_says(machine, number) == (system_calls.ALLOW if number in allowed else refused), number
+    assert filter_says(machine, 0x40000000 + 1) == system_calls.EPERM
+    numbers = {name: number for number, name in special.items()}
+    for name, arguments, says in [
+            ("clone", [0x3D0F00], "ALLOW"), ("clone", [0x1200011], "EPERM"), ("clone3", [1], "ENOSYS"),
+            ("fcntl", [3, 1030], "ALLOW"), ("fcntl", [3, 4], "ALLOW"), ("fcntl", [3, 8], "EPERM"),
+            ("fcntl", [3, 10], "EPERM"), ("fcntl", [3, 7], "EPERM"), ("ioctl", [3, 0x5401], "ALLOW"),
+            ("ioctl", [3, 0x8901], "EPERM"), ("ioctl", [3, (1 << 32) + 0x5412], "EPERM"),
+            ("socketpair", [1, 0x80001], "ALLOW"), ("socketpair", [1, 2], "EPERM"), ("socketpair", [1, 5], "EPERM"),
+            ("socketpair", [2, 1], "EPERM"), ("sendto", [3, 99, 1, 0, 0, 0], "ALLOW"),
+            ("sendto", [3, 99, 1, 0, 1 << 32, 9], "EPERM"), ("sendto", [3, 99, 1, 0, 1, 9], "EPERM"),
+            ("prlimit64", [0, 9, 0, 99], "ALLOW"), ("prlimit64", [0, 9, 1 << 40, 0], "EPERM"),
+            ("madvise", [0, 0, 8], "ALLOW"), ("madvise", [0, 0, 101], "EPERM"), ("fsync", [3], "DONE")]:
+        assert filter_says(machine, numbers[name], *arguments) == getattr(system_calls, says), (name, arguments)
+
+
+@pytest.mark.parametrize("column, header", [(0, "x86_64-linux-gnu/asm/unistd_64.h"), (1, "asm-generic/unistd.h")])
+def test_numbers_of_system_calls_are_the_kernel_s(column, header):
+    path = Path("/usr/include") / header
+    if not path.exists():
+        pytest.skip(f"{path} is missing")
+    names = dict(re.findall(r"#define __NR(?:3264)?_(\w+)\s+(\d+)", path.read_text()))
+    names["newfstatat"] = names.get("newfstatat") or names["fstatat"]
+    ours = system_calls.ALLOWED | {name: numbers for name, (numbers, _) in system_calls.BY_ARGUMENTS.items()}
+    for name, numbers in ours.items():
+        if name in names or numbers[column] is None:    # a header can be older than a call
+            assert str(numbers[column]) == names.get(name, "None"), name
 
 
 # ---- Which figure counts: (code, title of the figure that is taken)

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -17,7 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.renderers.sandbox import MEMORY
+from data.renderers.sandbox import (MEMORY, SCRATCH_BYTES, SCRATCH_FILES, THREADS,
+                                    remove_folder)
 from data.renderers.scene import (KINDS, MAX_PIXELS, MAX_SIDE, RenderError, Rendering, check_size,
                                   scene_fault)
 from data.renderers.worker import receive
@@ -30,6 +30,9 @@ del sys.path[0]
 serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
 GRACE = 30.0                # seconds an answer may be late beyond the job's own deadline
 LARGEST_SCENE = 4 << 20     # bytes
+TOO_MUCH = {"threads": f"it starts more than {THREADS} threads",
+            "files": f"it writes more than {SCRATCH_FILES} files, or folders that cannot be read",
+            "disk": f"it writes more than {SCRATCH_BYTES >> 20} MiB"}
 
 
 class _Worker:
@@ -80,7 +83,7 @@ class _Worker:
         self.channel.close()
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
 
 def _read_answer(link, task, size):
@@ -128,6 +131,8 @@ def _how_it_ended(status, timeout):
         return RenderError("timeout", f"not finished after {timeout:g} seconds")
     if status in (f"exit {-signal.SIGKILL}", f"exit {-signal.SIGABRT}"):
         return RenderError("memory", f"it needs more than {MEMORY >> 30} GiB of memory")
+    if status in TOO_MUCH:
+        return RenderError("too_large", TOO_MUCH[status])
     return RenderError("runtime", "its process ended without giving a picture"
                        + (f" ({status})" if status != "ok" else ""))
 
@@ -196,7 +201,7 @@ def close():
     for worker in pool.workers if pool else ():
         worker.stop()
     if pool:
-        shutil.rmtree(pool.folder, ignore_errors=True)
+        remove_folder(pool.folder)
 
 
 def _forget_pool():
