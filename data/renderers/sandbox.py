@@ -60,8 +60,8 @@ def landlock(scratch):
     handled = (1 << 13) - 1 | (abi >= 2) << 13 | truncate | (abi >= 5) << 15
     ports = 0b11 * (abi >= 4)               # bind and connect TCP
     scopes = 0b11 * (abi >= 6)              # abstract sockets and signals of processes outside
-    attributes = struct.pack("QQQ", handled, ports, scopes)[:8 if abi < 4 else 16 if abi < 6 else 24]
-    ruleset = kernel("syscall", 444, attributes, len(attributes), 0)
+    known = 8 * (1 + (abi >= 4) + (abi >= 6))                   # bytes of these that it knows
+    ruleset = kernel("syscall", 444, struct.pack("QQQ", handled, ports, scopes), known, 0)
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages(), sys.base_prefix + "/lib",
                 "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",

@@ -1,4 +1,4 @@
-"""System calls that a drawing process may make: number on (x86-64, arm64), None where there is none.
+"""System calls that a drawing process may make: number on (x86-64, arm64), None for none.
 
 What is in neither table is refused: sockets, programs, processes, signals to others, System V
 memory, mounts, locks, inotify, memory files, and whatever a later kernel adds.
@@ -91,7 +91,7 @@ BY_ARGUMENTS = {    # name: (numbers, steps that end with an answer)
     "fsync": ((74, 82), [(GIVE, 0, 0, DONE)]),
     "fdatasync": ((75, 83), [(GIVE, 0, 0, DONE)]),
     "msync": ((26, 227), [(GIVE, 0, 0, DONE)])}
-NEWER = 424             # from this number on a refusal says ENOSYS, as a kernel without the call does
+NEWER = 424             # from here on a refusal says ENOSYS, as a kernel without the call does
 
 
 def bpf_filter(column, audit):
