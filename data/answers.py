@@ -6,7 +6,8 @@
 | fenced blocks | those in a fitting language, if any; of several the last: it corrects the others |
 | a block of Python that uses names of an earlier one | both: they belong together |
 | style sheets in blocks of their own | belong to the table |
-| HTML in chatter | from the first element to the last: style sheet, heading, caption, table, note |
+| HTML in chatter | from the first element to the last: style sheet, heading, table, note |
+| `<html><body>` without attributes around a table | goes |
 | Markdown table in chatter | the table with headings and captions next to it |
 | several `<svg>` | the last complete one |
 | a block or element that was cut off | runs to the end of the answer |
@@ -30,6 +31,8 @@ HTML_END = re.compile(rf"</(?:{ELEMENTS})\s*>", re.I)
 TABLE = re.compile(r"(?<!`)<table\b", re.I)
 RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*")     # below a Markdown table's head
 CAPTION = re.compile(r"\s*(?:#{1,6} .*|\*.*\*|_.*_|(?:table|tab\.) ?\d.*)\s*", re.I)
+PAGE = re.compile(r"\s*(?:<!doctype html>\s*)?<html>\s*<body>\s*(.*?)\s*</body>\s*</html>\s*",
+                  re.I | re.S)          # around a table it says nothing
 SVG_TAG = re.compile(r"<svg\b[^<>]*?(/?)>|(</)svg\s*>", re.I)
 
 
@@ -49,8 +52,11 @@ def extract_code(task: str, answer: str) -> str:
         found = _last_svg(text)
         return text if found is None or found.strip() == answer.strip() else found
     if fitting:
-        return _table_with_styles(fitting, [body for language, body in blocks if language == "css"])
-    return _html_in(text) or _markdown_in(text) or text
+        text = _table_with_styles(fitting, [body for language, body in blocks if language == "css"])
+    else:
+        text = _html_in(text) or _markdown_in(text) or text
+    page = PAGE.fullmatch(text)
+    return page[1] if page else text
 
 
 def answer_in(completion: str | list[dict]) -> str:
