@@ -73,6 +73,8 @@ HOSTILE = {name: ("chart", code, "forbidden", "PermissionError") for name, code 
                      "too_large", "500 files"),
     "much disk": ("chart", "import time\nfor i in range(50): open(f'{i}', 'wb').write(bytes(8 << 20))\ntime.sleep(20)",
                   "too_large", "64 MiB"),
+    "much disk, unlinked": ("chart", "import os, time\nheld = []\nfor i in range(50):\n held.append(open('a', 'wb'))\n"
+                            " held[i].write(bytes(8 << 20)); os.unlink('a')\ntime.sleep(20)", "too_large", "64 MiB"),
     "syntax": ("chart", "plt.plot([", "syntax", "line 1"),
     "prose": ("chart", "Sure! Here is the chart.", "syntax", ""),
     "null byte": ("chart", "x = 1\0", "syntax", "null"),

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import site
+import stat
 import struct
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def excess(pid, scratch):
         threads = None
     if threads and int(threads[1]) > THREADS:
         return "threads"
-    folders, files, size = [scratch], 0, 0
+    folders, files, size = [scratch], 0, _unlinked_bytes(pid)
     while folders:
         try:
             entries = list(itertools.islice(os.scandir(folders.pop()), SCRATCH_FILES + 1))
@@ -119,6 +120,17 @@ def excess(pid, scratch):
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
     return "disk" if size > SCRATCH_BYTES else ""
+
+
+def _unlinked_bytes(pid):
+    """Bytes on disk of the files that a process holds open and has removed from their folder."""
+    size = 0
+    with contextlib.suppress(OSError):                  # it ended; or a system without /proc
+        for link in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                file = os.stat(link.path)
+                size += file.st_blocks * 512 * (stat.S_ISREG(file.st_mode) and file.st_nlink == 0)
+    return size
 
 
 def confine(ruleset, filter_):
