@@ -2,8 +2,8 @@
 
 | in the answer | rule |
 | --- | --- |
-| thoughts, special tokens such as `<|im_end|>` | go, with all that follows a token that ends a turn |
-| fenced blocks | those in a fitting language, if any; of several the last: it corrects the others |
+| thoughts, special tokens such as `<|im_end|>` | go, with what follows the end of the turn |
+| fenced blocks | the last one in a fitting language: it corrects the others |
 | a block of Python that uses names of an earlier one | both: they belong together |
 | style sheets in blocks of their own | belong to the table |
 | HTML in chatter | from the first element to the last: style sheet, heading, table, note |
@@ -19,7 +19,7 @@ import re
 
 from data.verdict import without_thoughts
 
-FENCE = re.compile(r"[ \t]*(`{3,20}|~{3,20})[ \t]*([\w+-]*)[^`\n]*\n")      # the line that opens a block
+FENCE = re.compile(r"[ \t]*(`{3,20}|~{3,20})[ \t]*([\w+-]*)[^`\n]*\n")  # opens a block
 MAX_BLOCKS = 100        # fenced blocks that are looked at (the last ones)
 LANGUAGES = {"chart": ("python", "py", "python3"), "table": ("html", "markdown", "md", "xml"),
              "svg": ("svg", "xml", "html")}
@@ -29,7 +29,7 @@ ELEMENTS = "html|head|body|style|table|caption|div|section|article|figure|center
 HTML_START = re.compile(rf"(?<!`)<(?:!doctype|{ELEMENTS})\b", re.I)
 HTML_END = re.compile(rf"</(?:{ELEMENTS})\s*>", re.I)
 TABLE = re.compile(r"(?<!`)<table\b", re.I)
-RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*")     # below a Markdown table's head
+RULE = re.compile(r"\s*\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?\s*")  # below a table's head
 CAPTION = re.compile(r"\s*(?:#{1,6} .*|\*.*\*|_.*_|(?:table|tab\.) ?\d.*)\s*", re.I)
 PAGE = re.compile(r"\s*(?:<!doctype html>\s*)?<html>\s*<body>\s*(.*?)\s*</body>\s*</html>\s*",
                   re.I | re.S)          # around a table it says nothing
@@ -60,7 +60,7 @@ def extract_code(task: str, answer: str) -> str:
 
 
 def answer_in(completion: str | list[dict]) -> str:
-    """The answer in a completion of trl: a text, or a conversation that ends with a text or parts."""
+    """The answer in trl's completion: a text, or a conversation that ends with a text or parts."""
     if isinstance(completion, str):
         return completion
     content = completion[-1]["content"] or ""
@@ -145,7 +145,8 @@ def _table_with_styles(blocks, sheets):
     tables = [body for body in blocks if TABLE.search(body) or _table_lines(body.split("\n"))]
     table = tables[-1] if tables else blocks[-1]
     styles = [f"<style>{sheet.strip()}</style>" for sheet in sheets]
-    styles += [body.strip() for body in blocks if "<style" in body and body not in tables and tables]
+    if tables:
+        styles += [body.strip() for body in blocks if "<style" in body and body not in tables]
     return "\n".join([*styles, table.strip()]) if styles or TABLE.search(table) else table
 
 
@@ -184,8 +185,11 @@ def _markdown_in(text):
     first, last = tables[0][0], tables[-1][1]
     for step in (-1, 1):
         at = (first if step < 0 else last) + step
-        while 0 <= at < len(lines) and (not lines[at].strip() or CAPTION.fullmatch(lines[at][:2000])):
-            if lines[at].strip():
+        while 0 <= at < len(lines):
+            line = lines[at][:2000].strip()
+            if line and not CAPTION.fullmatch(line):
+                break
+            if line:
                 first, last = min(first, at), max(last, at)
             at += step
     rest = lines[:first] + lines[last + 1:]

@@ -16,10 +16,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.renderers.sandbox import (MEMORY, SCRATCH_BYTES, SCRATCH_FILES, THREADS,
-                                    remove_folder)
-from data.renderers.scene import (KINDS, MAX_PIXELS, MAX_SIDE, RenderError, Rendering, check_size,
-                                  scene_fault)
+from data.renderers.sandbox import MEMORY, SCRATCH_BYTES, SCRATCH_FILES, THREADS, remove_folder
+from data.renderers.scene import (
+    KINDS,
+    MAX_PIXELS,
+    MAX_SIDE,
+    RenderError,
+    Rendering,
+    check_size,
+    scene_fault,
+)
 from data.renderers.worker import receive
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -18,8 +18,17 @@ import time
 
 from data.renderers import draw
 from data.renderers.chart import reset_matplotlib
-from data.renderers.sandbox import (FILE_BYTES, MEMORY, confine, excess, kernel, landlock,
-                                    missing_layer, remove_folder, seccomp)
+from data.renderers.sandbox import (
+    FILE_BYTES,
+    MEMORY,
+    confine,
+    excess,
+    kernel,
+    landlock,
+    missing_layer,
+    remove_folder,
+    seccomp,
+)
 from data.renderers.scene import RenderError
 
 WARM_UP = {     # one drawing a task with text, so that fonts and lazy imports are there to inherit
