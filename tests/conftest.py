@@ -1,6 +1,5 @@
-"""What several tests share: a small folder of pairs and an untrained checkpoint of the tiny
-shape.
-"""
+"""What several tests share: a small folder of pairs, and an untrained checkpoint."""
+import json
 import os
 import random
 import subprocess
@@ -15,6 +14,13 @@ import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+
+def field_cases(kind):
+    """Answers of models and what is in them, by name: lines of field_reading.jsonl of a kind."""
+    with open(ROOT / "tests/field_reading.jsonl", encoding="utf-8") as lines:
+        cases = [json.loads(line) for line in lines]
+    return {case["id"]: case for case in cases if case["kind"] == kind}
 
 
 def script(*arguments, **options):

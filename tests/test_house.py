@@ -17,7 +17,7 @@ BOOK = {"visual_erm.py": 330, "render.py": 165, "train_sft.py": 290, "train_rl.p
 README = (ROOT / "README.md").read_text()
 PRODUCT = sorted([*ROOT.glob("*.py"), *ROOT.glob("data/**/*.py")])
 FLOORS = (  # a file imports only from its own floor and those before it
-    ("data.verdict",),
+    ("data.loose_json", "data.verdict"),
     ("data.pairs", "data.answers", "data.runs", "data.renderers"),
     ("render",),
     ("data.worlds", "data.edit", "data.compare"),
@@ -28,8 +28,9 @@ FLOORS = (  # a file imports only from its own floor and those before it
     ("train_sft", "train_rl", "refine", "data.teacher", "data.tiny", "data.experiments",
      "data.course"),
 )
-WITHOUT_TORCH = ("data.verdict", "data.pairs", "data.answers", "data.runs", "data.renderers",
-                 "render", "data.worlds", "data.edit", "data.compare", "data.bench")
+WITHOUT_TORCH = ("data.loose_json", "data.verdict", "data.pairs", "data.answers", "data.runs",
+                 "data.renderers", "render", "data.worlds", "data.edit", "data.compare",
+                 "data.bench")
 
 
 def name_of(path):

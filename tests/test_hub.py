@@ -139,7 +139,7 @@ def test_every_set_is_read_as_it_is_published(tmp_path, name, make, expected):
      r"chart2code.json, record 1 is no record of chart2code \(KeyError: 'image'\)"),
     ("chart2code=PATH", '[{"id": 1, "image": "a", "conv',
      "record 1 is not JSON, or the file is cut off"),
-    ("chart2code=PATH", '{"id": 1', "chart2code.json:1 is not JSON"),
+    ("chart2code=PATH", '{"id": 1', "chart2code.json:1: this line is not JSON"),
     ("chart2code=PATH", "\n[1, 2]", "record 1 is no record"),
     ("starvector=PATH/a.parquet", b"PAR1", "no whole parquet file"),
     ("starvector", None,

@@ -26,7 +26,8 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import visual_erm as v
-from conftest import mistake
+from conftest import field_cases, mistake
+from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards, ssim, teds
 from data.models import (
     PRESETS,
@@ -155,12 +156,12 @@ PARSE = {  # name: (answer, errors, or None if unreadable, a word of the notes)
                         "data_error_count"),
     "counts only, zero": ('{"data_error_count": 0, "text_error_count": 0}', [], "without a list"),
     "counts only": ('{"data_error_count": 2}', None, "without a list"),
-    "no list": ('{"errors": "none"}', None, "without a list"),
+    "no list": ('{"errors": 7}', None, "dropped"),
     "cut off": (WHOLE[:-2] + ', {"category": "text_error", "sev', [A], "cut off"),
     "cut off, two errors": (WHOLE[:-2] + f", {OTHER}, {ENTRY[:30]}", [A, B], "cut off"),
-    "cut off at once": (WHOLE[:-30], None, "no verdict"),
+    "cut off at once": (WHOLE[:-30], None, "cut off"),
     "cut off after an empty list": ('{"data_error_count":0,"errors":[]', [], ""),
-    "comma at the end": (WHOLE[:-2] + ",]}", [A], "broken"),
+    "comma at the end": (WHOLE[:-2] + ",]}", [A], ""),
     "code": ('plt.bar({"a": 1}, [{"type": "bar"}])', None, "no verdict"),
     "empty": ("", None, "no verdict"),
     "no text": (None, None, "no verdict"),
@@ -175,6 +176,22 @@ def test_parse(name):
     assert verdict.readable == (errors is not None)
     assert verdict.errors == [Discrepancy(*error) for error in errors or []]
     assert note in " ".join(verdict.notes) and (note or not verdict.notes)
+
+
+FIELD = field_cases("verdict")
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_parse_of_answers_from_the_field(name):
+    row = FIELD[name]
+    verdict = Verdict.parse(row["task"], row["input"])
+    assert verdict.readable == (row["expected"] is not None)
+    assert verdict.errors == [Discrepancy(*error) for error in row["expected"] or []]
+
+
+def test_of_a_data_set_s_list_keeps_what_is_listed_twice():
+    errors = Verdict.of("chart", [json.loads(ENTRY)] * 2 + [json.loads(ENTRY) | {"category": "none"}])
+    assert errors.errors == [Discrepancy(*A)] * 2 and "dropped" in errors.notes[0]
 
 
 def test_parse_gives_back_what_to_json_wrote():
@@ -200,13 +217,25 @@ def test_parse_never_raises():
         Verdict.parse("chart", text).to_json().encode()
 
 
-@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 40_000, '{"errors":[' * 20_000,
-                                  "<think>" * 30_000, '[{"category":"data","severity":1},' * 5_000,
-                                  '"errors"' * 20_000])
+@pytest.mark.parametrize("text", [
+    "[" * 200_000, '{"a":' * 40_000, '{"errors":[' * 20_000, "<think>" * 30_000,
+    '[{"category":"data","severity":1},' * 5_000, '"errors"' * 20_000, "][{" * 40_000,
+    '{"a":"' + '", "b ' * 20_000, '{"a":"' + "\\u1" * 30_000, "{'a':'" + "//'" * 40_000,
+    "[{" + "/*" * 60_000, '{\\"a\\":' * 20_000, '{"errors":"' + "[{" * 60_000,
+    ", should be " * 10_000])
 def test_parse_is_quick_on_hostile_text(text):
-    start = time.perf_counter()
-    Verdict.parse("chart", text)
-    assert time.perf_counter() - start < 2
+    seconds = min(timeit.repeat(lambda: Verdict.parse("chart", text), number=1, repeat=3,
+                                timer=time.process_time))  # others may be busy on this machine
+    assert seconds < 0.5
+
+
+@pytest.mark.parametrize("completion, answer", [
+    ("<svg/>", "<svg/>"), ([{"role": "assistant", "content": "<svg/>"}], "<svg/>"),
+    ([{"role": "assistant", "content": [{"type": "text", "text": "<svg"}, {"type": "text", "text": "/>"}]}], "<svg/>"),
+    ([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}], ""),
+    ([{"role": "assistant", "content": [{"type": "image"}]}], "")])
+def test_an_answer_of_trl_is_a_text_a_conversation_or_parts(completion, answer):
+    assert answer_in(completion) == answer
 
 
 # --- rewards ---
