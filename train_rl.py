@@ -311,8 +311,7 @@ def log_row(step: int, batch: Batch, rewards: torch.Tensor, unreadable: int, sta
 def draw_held(policy: models.Chat, held: list[Example], seed: int, temperature: float):
     """(codes, renderings, fidelities) of a program a picture; temperature 0: the likeliest."""
     torch.manual_seed(seed)  # the same random numbers at every step
-    codes = engine.write_programs(policy, held, temperature)
-    renderings = draw_alike(held, codes)
+    renderings = draw_alike(held, codes := engine.write_programs(policy, held, temperature))
     points = [fidelity_or_zero(a.scene, b.scene) for a, b in zip(held, renderings)]
     return codes, renderings, points
 
