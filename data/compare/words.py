@@ -8,12 +8,18 @@ from data.compare.ledger import TYPO
 
 
 @lru_cache(100_000)
-def normal(text):
-    """A text as the eye sees it: white space collapsed, minus signs and quotes of one kind, no math markers."""
-    text = re.sub(r"\\mathdefault\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", text or "").replace("$", "")
-    for odd, plain in (("\u2212", "-"), ("\u2013", "-"), ("\u2019", "'"), ("\u00a0", " ")):
-        text = text.replace(odd, plain)
+def plain(text):
+    """A text as the eye sees it: white space collapsed, minus signs and quotes of one kind."""
+    text = text or ""
+    for odd, usual in (("\u2212", "-"), ("\u2013", "-"), ("\u2019", "'"), ("\u00a0", " ")):
+        text = text.replace(odd, usual)
     return " ".join(text.split())
+
+
+@lru_cache(100_000)
+def normal(text):
+    """A text that Matplotlib drew: as `plain`, and without the markers of mathematics."""
+    return plain(re.sub(r"\\mathdefault\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", text or "").replace("$", ""))
 
 
 @lru_cache(100_000)
@@ -27,9 +33,9 @@ def text_credit(found, expected):
     return max(0.0, 2 * similar(found, expected) - 1)
 
 
-def check_text(ledger, group, category, location, found, expected, missing=2, weight=1.0):
-    """Enter one text of both pictures; empty means that nothing is shown."""
-    found, expected = normal(found), normal(expected)
+def check_text(ledger, group, category, location, found, expected, missing=2, weight=1.0, clean=normal):
+    """Enter one text of both pictures; empty means that nothing is shown. `clean` takes off what cannot be seen."""
+    found, expected = clean(found), clean(expected)
     if found == expected:
         if found:
             ledger.agree(group, weight)
@@ -53,7 +59,7 @@ def reads(found, expected):
 
 def shorten(text, longest=40):
     """`text` on one line of at most `longest` characters."""
-    text = normal(text)
+    text = plain(text)
     return text if len(text) <= longest else text[:longest - 3] + "..."
 
 
