@@ -54,7 +54,7 @@ class Ledger:
     """
 
     def __init__(self, task):
-        self.task, self.errors = task, []
+        self.task, self.errors, self.told = task, [], set()
         self.entries = {group: [] for group in SHARES[task]}
 
     def agree(self, group, weight=1.0):
@@ -72,9 +72,10 @@ class Ledger:
 
     def tell(self, category, level, location, description):
         """Add an error, unless the same one is already there (the same tick under two series)."""
-        error = Discrepancy(category, level, location, description)
-        if error not in self.errors:
-            self.errors.append(error)
+        key = category, level, location, description
+        if key not in self.told:
+            self.told.add(key)
+            self.errors.append(Discrepancy(*key))
 
     def discrepancies(self):
         """The errors in the order of their categories, within one in the order in which they were met."""
