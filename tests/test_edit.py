@@ -21,7 +21,7 @@ ICON = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">\n'
 def test_edits_are_named_by_the_labels(task):
     """A sample of tests/labels.py, which does this 300 times a task and more."""
     seen, right, misses = labels.measure(task, 45, seed=11)
-    assert right >= 0.99 * seen and seen >= 44, [miss[:3] for miss in misses]
+    assert right >= 0.99 * seen and seen >= 42, [miss[:3] for miss in misses]
 
 
 @pytest.mark.parametrize("task, code, kinds, expected", [

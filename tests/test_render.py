@@ -160,10 +160,12 @@ SCENES = {
     "table": ("table", "<p>Note</p><table><caption>Cap</caption><tr><th>A</th><th>B</th></tr>"
               "<tr><td align=right>1 <br> 2</td><td><b>x</b></td></tr></table>", {
                   "outside": "Note", "tables": 1, "tables.0.rows": 2, "tables.0.cols": 2,
-                  "tables.0.caption": "Cap", "tables.0.cells.0": {
-                      "row": 0, "col": 0, "rowspan": 1, "colspan": 1, "text": "A", "header": True,
-                      "align": "center", "bold": True, "color": "#000000",
-                      "background": "#eeeeee"},
+                  "tables.0.caption": "Cap", "tables.0.cells.0.row": 0, "tables.0.cells.0.col": 0,
+                  "tables.0.cells.0.rowspan": 1, "tables.0.cells.0.colspan": 1,
+                  "tables.0.cells.0.text": "A", "tables.0.cells.0.header": True,
+                  "tables.0.cells.0.align": "center", "tables.0.cells.0.bold": True,
+                  "tables.0.cells.0.color": "#000000", "tables.0.cells.0.background": "#eeeeee",
+                  "tables.0.cells.0.pad": [3.5, 3.5], "tables.0.cells.2.breaks": [1],
                   "tables.0.cells.2.text": "1 2", "tables.0.cells.2.align": "right",
                   "tables.0.cells.2.bold": False, "tables.0.cells.2.background": None,
                   "tables.0.cells.3.bold": True}),
@@ -178,7 +180,7 @@ SCENES = {
                     "#k{text-align:center}</style><table><tr><td id=k style='background:lime'>a"
                     "<td class=n>b</table>", {
                         "tables.0.cells.0.color": "#ff0000", "tables.0.cells.0.align": "center",
-                        "tables.0.cells.0.background": "#00ff00", "tables.0.cells.1.text": ""}),
+                        "tables.0.cells.0.background": "#00ff00", "tables.0.cells": 1}),
     "nested": ("table", "<table><tr><td>a<table><tr><td>b</table></table>", {
         "tables": 1, "tables.0.cells": 1, "tables.0.cells.0.text": "a b",
         "tables.0.cells.0.nested": True}),

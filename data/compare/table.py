@@ -1,36 +1,57 @@
-"""Tables for `data/compare`: pairs rows and columns by their content, then cells, and enters what differs.
+"""Tables for `data/compare`: pairs tables, rows, columns and cells by their content, and enters what differs.
 
 A row that is missing is one layout_error: rows are aligned by dynamic programming on their texts, so the rows below
-it are not blamed for having moved up. Columns and the cells of a row are treated alike.
+it are not blamed for having moved up. Columns and the cells of a row are treated alike. How the cells that face each
+other are drawn is compared in data/compare/table_looks.py.
 """
+import bisect
 import re
 from collections import Counter
 
+from data.compare.ledger import NUMBER, TYPO, severity
 from data.compare.matching import align, assign
-from data.compare.words import as_number, check_text, normal, reads, shorten, similar, text_credit
-from data.compare.colors import color_distance, color_name
-from data.compare.ledger import NUMBER, TYPO, COLOR, severity
+from data.compare.table_looks import Looks, compare_marks, compare_outside
+from data.compare.words import as_number, check_text, plain, reads, shorten, similar, text_credit
+
+BUDGET = 200_000        # cells that are compared to find who faces whom; beyond it lines are paired in their order
 
 
 def examine_table(true, pred, ledger):
     """Compare two table scenes; enter everything visible in `ledger`."""
-    check_text(ledger, "content", "text_error", "text outside", pred.get("outside"), true.get("outside"))
     ours, theirs = true["tables"], pred["tables"]
     if len(ours) != len(theirs):
         ledger.differ("layout", 0, "layout_error", 3, "page", f"tables {len(theirs)}, should be {len(ours)}", 4)
-    for k in range(max(len(ours), len(theirs))):
-        prefix = f"table {k + 1}: " if len(ours) > 1 else ""
-        if k < min(len(ours), len(theirs)):
-            _Pair(ours[k], theirs[k], prefix, ledger).examine()
-        else:
-            size = len((ours if k < len(ours) else theirs)[k]["cells"])
+    pairs = _pair_tables(ours, theirs)
+    faced = [(i, j) for i, j in pairs if None not in (i, j)]
+    looks = Looks(true, pred, ledger)
+    compare_outside(looks, [j for _, j in faced] == sorted(j for _, j in faced) and len(ours) == len(theirs))
+    if len(faced) > 1:
+        _tell_moves(ledger, [j for _, j in faced], [i for i, _ in faced], "table", lambda i: len(ours[i]["cells"]), "")
+    for i, j in pairs:
+        if i is None or j is None:
+            size = len((theirs[j] if i is None else ours[i])["cells"])
             ledger.cost("content", 0, size)
             ledger.cost("layout", 0, size)
+        else:
+            _Pair(ours[i], theirs[j], f"table {i + 1}: " if len(ours) > 1 else "", looks).examine()
+
+
+def _pair_tables(ours, theirs):
+    if len(ours) == len(theirs) == 1:
+        return [(0, 0)]
+    words = {id(table): Counter(plain(cell["text"]) for cell in table["cells"]) for table in (*ours, *theirs)}
+
+    def distance(a, b):
+        most = max(len(a["cells"]), len(b["cells"]), 1)
+        return 0.9 * (1 - (words[id(a)] & words[id(b)]).total() / most)
+    if len(ours) * len(theirs) > 2500:
+        return align(ours[:100], theirs[:100], distance, 0.48)
+    return assign(ours, theirs, distance, 0.48)
 
 
 def number_like(text):
     """Whether a cell holds a quantity: digits with at most a sign, a currency, a unit, a bracket, an error."""
-    text = normal(text)
+    text = plain(text)
     return bool(re.search(r"\d", text)) and not re.search(r"[^\W\d_]{4,}", text) and as_number(text) is not None \
         or bool(re.fullmatch(r"[\d\s.,:;%()+*/±~<>=^$€£¥°x-]+", text) and re.search(r"\d", text))
 
@@ -41,8 +62,8 @@ def cell_error(found, expected):
     Numbers: 1 for another way of writing or less than 2 % off, 2 below 10 %, 3 beyond, and for a wrong sign, unit
     or no number at all. Words: 1 for a slip, 2 for another word.
     """
-    found, expected = normal(found), normal(expected)
-    digits = [re.sub(r"[\d.,%+$€£-]", "", text) for text in (found, expected)]
+    found, expected = plain(found), plain(expected)
+    rest = [re.sub(r"[\d.,%+$€£-]", "", text) for text in (found, expected)]
     if number_like(expected) or not expected and number_like(found):
         a, b = as_number(found), as_number(expected)
         if a is None or b is None:
@@ -54,7 +75,7 @@ def cell_error(found, expected):
         if a * b < 0:
             return "numeric_error", 3, 0.25
         return "numeric_error", max(1, severity(gap, NUMBER)), max(0.0, 0.9 - 2 * gap)
-    if digits[0] == digits[1] and re.search(r"\d", found + expected):
+    if rest[0] == rest[1] and re.search(r"\d", found + expected):
         return "numeric_error", 2, text_credit(found, expected)
     return "text_error", 1 if similar(found, expected) >= TYPO else 2, text_credit(found, expected)
 
@@ -62,33 +83,56 @@ def cell_error(found, expected):
 class _Pair:
     """One table of each picture: `t` as it should be, `p` as it is."""
 
-    def __init__(self, t, p, prefix, ledger):
-        self.t, self.p, self.prefix, self.ledger = t, p, prefix, ledger
+    def __init__(self, t, p, prefix, looks):
+        self.t, self.p, self.prefix, self.looks, self.ledger = t, p, prefix, looks, looks.ledger
         self.ours, self.theirs = _by_row(t), _by_row(p)
+        self.budget, self.distances = BUDGET, {}
+        self.whole = True               # rows, columns and cells face each other one to one
+        self.words = {True: looks.true.words, False: looks.pred.words}
 
     def layout(self, level, location, description):
         self.ledger.tell("layout_error", level, self.prefix + location, description)
 
+    def text(self, cell, ours):
+        return self.words[ours](cell)
+
     def examine(self):
         check_text(self.ledger, "content", "text_error", self.prefix + "caption", self.p.get("caption"),
-                   self.t.get("caption"))
+                   self.t.get("caption"), clean=plain)
         rows = self.lines(self.ours, self.theirs, "row")
         columns = self.lines(_by_column(self.t), _by_column(self.p), "column")
+        partner, gone = dict(columns), {a for a, b in columns if b is None}
+        new = {b for a, b in columns if a is None}
         cells = []                                                     # pairs of cells that face each other
         for i, j in rows:
             if i is not None and j is not None:
-                cells += self.cells(i, j, columns)
-        self.contents(cells)
-        self.looks(cells)
+                cells += self.cells(i, j, partner, gone, new)
+        wrong = self.contents(cells)
+        self.looks.compare(self.t, self.p, cells, wrong, self.prefix, self.whole)
+        self.inside(cells, wrong)
 
-    # -------------------------------------------------------------------------------------- rows and columns
+    def inside(self, cells, wrong):
+        """What cells hold besides text: images, lines, other tables."""
+        for a, b in cells:
+            if a.get("marks") or b.get("marks"):
+                compare_marks(self.ledger, self.prefix + _place(a), a.get("marks", []), b.get("marks", []),
+                              id(a) not in wrong)
+            ours, theirs = a.get("tables", []), b.get("tables", [])
+            if len(ours) != len(theirs):
+                self.ledger.cost("layout", 0)
+                self.layout(3, _place(a), f"tables {len(theirs)}, should be {len(ours)}")
+            else:
+                for one, other in zip(ours, theirs):
+                    _Pair(one, other, f"{self.prefix}{_place(a)}, table inside: ", self.looks).examine()
+
+    # --- rows and columns ---
     def lines(self, ours, theirs, word):
         """Pair rows (or columns) and tell which are missing, extra, swapped or moved."""
-        pairs = _pairs(ours, theirs)
+        pairs = self.pair_lines(ours, theirs)
         matched = [(i, j) for i, j in pairs if None not in (i, j)]
-        order = sorted(j for _, j in matched)
-        fixed = {k: order.index(j) for k, (_, j) in enumerate(matched) if order.index(j) != k}
-        self.moved(fixed, [i for i, _ in matched], ours, word)
+        moved = _tell_moves(self.ledger, [j for _, j in matched], [i for i, _ in matched], word,
+                            lambda i: len(ours[i]), self.prefix)
+        self.whole = self.whole and not moved and len(matched) == len(pairs)
         for i, j in pairs:
             if i is None or j is None:
                 line = theirs[j] if i is None else ours[i]
@@ -96,48 +140,105 @@ class _Pair:
                 self.ledger.cost("content", 0, max(1, len(line)))
                 self.layout(3, f"{word} {(j if i is None else i) + 1}", "extra" if i is None else "missing")
             else:
-                likeness = 1 - 1.5 * _line_distance(ours[i], theirs[j])          # a line of strangers is no line
+                likeness = 1 - 1.5 * self.distance(ours[i], theirs[j])           # a line of strangers is no line
                 self.ledger.entries["layout"].append([max(1, len(ours[i])) / 2, max(0.0, likeness)])
         return pairs
 
-    def moved(self, fixed, numbers, ours, word):
-        """Tell swaps and moves. `fixed` maps the rank of a line to its rank now; `numbers` are the lines by rank.
+    def distance(self, a, b):
+        """0 for two lines with the same cells in the same order, almost 0 in any order, near 1 for two strangers."""
+        if not a or not b:
+            return 0.0 if not a and not b else 1.0
+        key = id(a), id(b)
+        if key not in self.distances:
+            self.distances[key] = self.measure(a, b)
+        return self.distances[key]
 
-        A line that moved pushes those in between by one; only the one that went furthest is told.
-        """
-        rest = dict(fixed)
-        while rest:
-            i = max(rest, key=lambda k: (abs(rest[k] - k), -k))
-            j = rest.pop(i)
-            swap = rest.get(j) == i
-            rest.pop(j if swap else None, None)
-            if not swap:
-                rest = {k: l for k, l in rest.items() if l - k != (1 if j < i else -1)}
-            self.ledger.cost("layout", 0.3, len(ours[numbers[i]]))
-            a, b = sorted((i, j)) if swap else (i, j)
-            self.layout(2, f"{word} {numbers[a] + 1}",
-                        f"{'swapped with' if swap else 'moved to'} {word} {numbers[b] + 1}")
+    def measure(self, a, b):
+        ours, theirs = ([self.text(cell, own) for cell in line] for line, own in ((a, True), (b, False)))
+        if ours == theirs:
+            return 0.0
+        longest = max(len(a), len(b))
+        strange = 0.05 + 0.8 * (1 - (Counter(ours) & Counter(theirs)).total() / longest)
+        if self.budget < 0:
+            return strange
+        if len(a) == len(b):
+            self.budget -= len(a)
+            off = sum(_text_distance(x, y) for x, y in zip(ours, theirs))
+            if off / longest <= 0.15 or longest > 12:
+                return min(strange, off / longest)
+        self.budget -= len(a) * len(b)
+        pairs = align(ours, theirs, _text_distance, 0.5)
+        off = sum(0.5 if None in pair else _text_distance(ours[pair[0]], theirs[pair[1]]) for pair in pairs)
+        return min(strange, off / longest)
 
-    # -------------------------------------------------------------------------------------------------- cells
-    def cells(self, i, j, columns):
+    def pair_lines(self, ours, theirs, gap=0.42):
+        """Pairs of lines by content: in order, or, where that explains more, in any order at a gap a move."""
+        n, m = len(ours), len(theirs)
+        if n == m:
+            texts = [[[self.text(cell, own) for cell in line] for line in lines]
+                     for lines, own in ((ours, True), (theirs, False))]
+            if texts[0] == texts[1]:
+                return [(k, k) for k in range(n)]
+        if max(n, m) > 60:
+            return self.pair_many(ours, theirs, gap)
+        pairs = align(ours, theirs, self.distance, gap)
+        free = assign(ours, theirs, self.distance, gap)
+
+        def cost(chosen):
+            return sum(gap if None in pair else self.distance(ours[pair[0]], theirs[pair[1]]) for pair in chosen)
+        moves = len([i for i, _ in free if i is not None]) - _rising([j for _, j in free])
+        return free if cost(free) + gap * max(1, moves) < cost(pairs) - 1e-6 else pairs
+
+    def pair_many(self, ours, theirs, gap):
+        """As `pair_lines` for long tables: lines that are equal and unique face each other, the rest lie between."""
+        keys = [[tuple(self.text(cell, own) for cell in line) for line in lines]
+                for lines, own in ((ours, True), (theirs, False))]
+        counts = [Counter(lines) for lines in keys]
+        places = {key: j for j, key in enumerate(keys[1])}
+        anchors = [(i, places[key]) for i, key in enumerate(keys[0]) if counts[0][key] == counts[1][key] == 1]
+        swaps = [(i, j) for i, j in anchors if i != j and (j, i) in set(anchors)] if len(ours) == len(theirs) else []
+        if swaps and len(swaps) <= 8:                       # the order is kept but for a few lines that changed places
+            fixed = dict((k, k) for k in range(len(ours))) | dict(swaps)
+            return sorted(fixed.items())
+        pairs, i, j = [], 0, 0
+        for x, y in [*_longest_rising(anchors), (len(ours), len(theirs))]:
+            pairs += self.pair_between(ours, theirs, range(i, x), range(j, y), gap)
+            if x < len(ours):
+                pairs.append((x, y))
+            i, j = x + 1, y + 1
+        return pairs
+
+    def pair_between(self, ours, theirs, left, right, gap):
+        if len(left) * len(right) <= 2500 and self.budget > 0:
+            found = align(left, right, lambda i, j: self.distance(ours[i], theirs[j]), gap)
+            return [(None if i is None else left[i], None if j is None else right[j]) for i, j in found]
+        both = min(len(left), len(right))
+        return [*zip(left[:both], right[:both]), *((i, None) for i in left[both:]), *((None, j) for j in right[both:])]
+
+    # --- cells ---
+    def cells(self, i, j, partner, gone, new):
         """Pair the cells of row `i` of the true table with those of row `j`; tell missing, extra and merged ones."""
-        partner = {a: b for a, b in columns}
-        gone = {a for a, b in columns if b is None}
-        new = {b for a, b in columns if a is None}
         ours = [c for c in self.ours[i] if not set(range(c["col"], c["col"] + c["colspan"])) <= gone]
         theirs = [c for c in self.theirs[j] if not set(range(c["col"], c["col"] + c["colspan"])) <= new]
 
         def distance(a, b):
-            return 0.6 * _cell_distance(a, b) + 0.1 * (partner.get(a["col"]) != b["col"])
+            apart = _text_distance(self.text(a, True), self.text(b, False))
+            return 0.6 * apart + 0.1 * (partner.get(a["col"]) != b["col"])
         if len(ours) == len(theirs):
             order = sorted(ours, key=lambda c: partner.get(c["col"]) or 0)
             pairs = list(zip(order, theirs))
-        else:
+        elif self.budget > 0:
+            self.budget -= len(ours) * len(theirs)
             pairs = [(None if a is None else ours[a], None if b is None else theirs[b])
                      for a, b in align(ours, theirs, distance, 0.33)]
+        else:
+            of = {c["col"]: c for c in theirs}
+            pairs = [(c, of.pop(partner.get(c["col"]), None)) for c in ours]
+            pairs += [(None, c) for c in of.values()]
         faced = []
         for a, b in pairs:
             if a is None or b is None:
+                self.whole = False
                 self.lonely(a, b, [pair for pair in pairs if None not in pair], i)
             else:
                 faced.append((a, b))
@@ -163,24 +264,32 @@ class _Pair:
     def spans(self, a, b):
         for key, word in (("colspan", "column"), ("rowspan", "row")):
             if a[key] != b[key]:
+                self.whole = False
                 self.ledger.cost("layout", 0, 2)
                 self.layout(3, _place(a), f"spans {b[key]} {word}{'s' * (b[key] > 1)}, should be {a[key]}")
             elif a[key] > 1:
                 self.ledger.agree("layout")
 
     def contents(self, cells):
-        """Tell wrong texts; two cells that hold each other's text are swapped."""
-        wrong = [(a, b) for a, b in cells if normal(a["text"]) != normal(b["text"])]
-        swapped = set()
-        for n, (a, b) in enumerate(wrong):
-            for c, d in wrong[n + 1:]:
-                if not {id(a), id(c)} & swapped and normal(a["text"]) == normal(d["text"]) != "" != normal(b["text"]) \
-                        and normal(b["text"]) == normal(c["text"]):
-                    swapped |= {id(a), id(c)}
-                    self.layout(2, _place(a), f"swapped with {_place(c)}")
+        """Tell wrong texts; two cells that hold each other's text are swapped. Returns the ids of the wrong ones."""
+        wrong, swapped, waiting = set(), set(), {}
         for a, b in cells:
-            found, expected = normal(b["text"]), normal(a["text"])
-            if found == expected:
+            if a.get("tables") and b.get("tables"):
+                continue                                               # told by the tables inside
+            expected, found = self.text(a, True), self.text(b, False)
+            if expected == found:
+                continue
+            wrong.add(id(a))
+            others = waiting.get((expected, found))
+            if others and expected and found:
+                other = others.pop(0)
+                swapped |= {id(a), id(other)}
+                self.layout(2, _place(other), f"swapped with {_place(a)}")
+            else:
+                waiting.setdefault((found, expected), []).append(a)
+        for a, b in cells:
+            expected, found = self.text(a, True), self.text(b, False)
+            if id(a) not in wrong:
                 self.ledger.agree("content")
             elif id(a) in swapped:
                 self.ledger.cost("content", 0.3)
@@ -193,43 +302,33 @@ class _Pair:
                 category, level, credit = cell_error(found, expected)
                 self.ledger.differ("content", credit, category, level, self.prefix + _place(a),
                                    reads(found, expected))
-
-    def looks(self, cells):
-        """Header, alignment, bold and colours of cells; told once for a row, a column or the table where it can be."""
-        looks = (("header", 2, lambda v: "header" if v else "no header"), ("align", 1, lambda v: f"aligned {v}"),
-                 ("bold", 1, lambda v: "bold" if v else "not bold"),
-                 ("color", 1, lambda v: f"text {color_name(v)}"), ("background", 1, color_name))
-        for key, level, word in looks:
-            wrong = {}
-            for a, b in cells:
-                if key != "header" and a.get("header") != b.get("header") and b.get("header") is not None:
-                    continue                                     # bold and centred because it became a header
-                same = a.get(key) == b.get(key)
-                if key in ("color", "background"):
-                    same = same or not severity(color_distance(a.get(key), b.get(key)), COLOR)
-                if key == "align" and not (normal(a["text"]) and normal(b["text"])):
-                    same = True
-                if not same:
-                    wrong.setdefault((b.get(key), a.get(key)), []).append(a)
-                    self.ledger.cost("layout", 0.5, 0.5)
-            for (found, expected), group in wrong.items():
-                for place in self.groups(group, [a for a, _ in cells]):
-                    self.layout(level, place, f"{word(found)}, should be {word(expected)}".replace("be aligned", "be"))
-
-    def groups(self, group, cells):
-        """Fewest places that cover exactly the cells of `group`: the table, rows, columns, else the cells."""
-        chosen = {id(c) for c in group}
-        if len(chosen) == len(cells) > 1 and len({c["row"] for c in cells}) > 1:
-            return ["table"]
-        for key in ("row", "col"):
-            lines = sorted({c[key] for c in group})
-            whole = [c for c in cells if c[key] in lines and normal(c["text"])]
-            if len(group) > 1 and {id(c) for c in whole} <= chosen and len(whole) > len(lines):
-                return [f"{'row' if key == 'row' else 'column'} {k + 1}" for k in lines]
-        return [_place(c) for c in group]
+        return wrong
 
 
-# ----------------------------------------------------------------------------------------------------- helpers
+# --- helpers ---
+def _tell_moves(ledger, places, numbers, word, weight, prefix):
+    """Tell swaps and moves of lines or tables; returns how many. `places` are where those numbered so are now.
+
+    A line that moved pushes those in between by one; only the one that went furthest is told.
+    """
+    rank = {j: k for k, j in enumerate(sorted(places))}
+    rest = {k: rank[j] for k, j in enumerate(places) if rank[j] != k}
+    moves = 0
+    while rest:
+        i = max(rest, key=lambda k: (abs(rest[k] - k), -k))
+        j = rest.pop(i)
+        swap = rest.get(j) == i
+        rest.pop(j if swap else None, None)
+        if not swap:
+            rest = {k: now for k, now in rest.items() if now - k != (1 if j < i else -1)}
+        ledger.cost("layout", 0.3, weight(numbers[i]))
+        a, b = sorted((i, j)) if swap else (i, j)
+        ledger.tell("layout_error", 2, f"{prefix}{word} {numbers[a] + 1}",
+                    f"{'swapped with' if swap else 'moved to'} {word} {numbers[b] + 1}")
+        moves += 1
+    return moves
+
+
 def _place(cell):
     return f"row {cell['row'] + 1}, column {cell['col'] + 1}"
 
@@ -248,41 +347,29 @@ def _by_column(table):
     return columns
 
 
-def _pairs(ours, theirs, gap=0.42):
-    """Pairs of lines by content: in order, or, where that explains more, in any order at the price of a gap a move."""
-    pairs = align(ours, theirs, _line_distance, gap)
-    if max(len(ours), len(theirs)) > 60:
-        return pairs
-    free = assign(ours, theirs, _line_distance, gap)
-
-    def cost(chosen):
-        return sum(gap if None in pair else _line_distance(ours[pair[0]], theirs[pair[1]]) for pair in chosen)
-    moves = len([i for i, _ in free if i is not None]) - _rising([j for _, j in free])
-    return free if cost(free) + gap * max(1, moves) < cost(pairs) - 1e-6 else pairs
-
-
 def _rising(places):
     """Length of the longest rising subsequence of `places` (None aside, which counts as in order)."""
-    best = []
-    for k, place in enumerate(places):
-        below = [best[m] for m in range(k) if places[m] is not None and place is not None and places[m] < place]
-        best.append(1 + max(below, default=0) if place is not None else 0)
-    return max(best, default=0) + sum(place is None for place in places)
+    steps = [(k, place) for k, place in enumerate(places) if place is not None]
+    return len(_longest_rising(steps)) + len(places) - len(steps)
 
 
-def _cell_distance(a, b):
-    """0 for cells with the same text, up to 0.8: a cell that reads otherwise is nearer than two without a partner."""
-    if normal(a["text"]) == normal(b["text"]):
+def _longest_rising(pairs):
+    """Most of the pairs (k, place), k rising, whose places rise too. Patience sorting, O(n log n)."""
+    tops, ends, before = [], [], []         # the least place that ends a run of each length; which pair that is
+    for k, (_, place) in enumerate(pairs):
+        length = bisect.bisect_left(tops, place)
+        before.append(ends[length - 1] if length else None)
+        tops[length:length + 1] = [place]
+        ends[length:length + 1] = [k]
+    chosen, k = [], ends[-1] if ends else None
+    while k is not None:
+        chosen.append(pairs[k])
+        k = before[k]
+    return chosen[::-1]
+
+
+def _text_distance(a, b):
+    """0 for the same text, up to 0.8: a cell that reads otherwise is nearer than two without a partner."""
+    if a == b:
         return 0.0
-    return 0.8 - 0.4 * similar(a["text"], b["text"])
-
-
-def _line_distance(a, b):
-    """0 for two rows with the same cells in the same order, almost 0 in any order, near 1 for two that share none."""
-    if not a and not b:
-        return 0.0
-    texts = [Counter(normal(cell["text"]) for cell in line) for line in (a, b)]
-    strange = 0.05 + 0.8 * (1 - (texts[0] & texts[1]).total() / max(len(a), len(b)))
-    pairs = align(a, b, lambda x, y: _cell_distance(x, y), 0.5)
-    off = sum(0.5 if None in pair else _cell_distance(a[pair[0]], b[pair[1]]) for pair in pairs)
-    return min(strange, off / max(len(a), len(b)))
+    return 0.8 - 0.4 * similar(a, b)

@@ -83,6 +83,21 @@ _LENGTH = Between(1e-9, 1e9)
 _SHAPE = {"type": "", "box": [0.0] * 4, "fill": _FILL, "fill_opacity": 0.0, "stroke": _FILL,
           "stroke_width": 0.0, "stroke_opacity": 0.0, "opacity": 0.0, "dash": True,
           "stops?": [COLOR], "clip?": [0.0] * 4}                    # all in canvas fractions
+# Of tables, in px of the picture at its natural size. styles: how letters look; edges: how the four
+# sides of a cell are drawn; both are referred to by number. breaks: letters before each line break;
+# width, ink, indent: of the text; nested, tables: the tables inside.
+_RUN, _MARK = {"text": "", "style": 0}, {"kind": "", "color": "", "box": _BOX}
+_ALIGN = ("left", "center", "right", None)      # null: there is no room to tell
+_CELL = {"row": 0, "col": 0, "rowspan": 0, "colspan": 0, "text": "", "header": True,
+         "align": _ALIGN, "valign": ("top", "middle", "bottom", None), "bold": True, "color": COLOR,
+         "background": COLOR, "box": _BOX, "pad": [0.0, 0.0], "edges": 0, "lines": 0, "style?": 0,
+         "runs?": [_RUN], "breaks?": [0], "marks?": [_MARK], "width?": 0.0, "ink?": 0.0,
+         "indent?": [0.0, 0.0], "nested?": True}
+_TABLE = {"rows": 0, "cols": 0, "box": _BOX, "apart?": [0, 0], "caption": "", "edges": 0,
+          "ground": COLOR, "caption_look": (None, {"side": ("top", "bottom"), "align": _ALIGN,
+                                                   "ground?": COLOR, "runs": [_RUN]}),
+          "cells": [_CELL]}
+_CELL["tables?"] = [_TABLE]
 SCENES = {
     "chart": {"task": "chart", "size": [0, 0], "title": "", "facecolor": COLOR, "texts": [_NOTE],
               "legend": _LEGEND, "axes": [{
@@ -92,11 +107,11 @@ SCENES = {
                   "projection": "", "spines": [""], "legend": _LEGEND, "annotations": [
                       _NOTE | {"target?": [NUMBER, NUMBER]}],       # target: arrow tip
                   "twin": (0, None), "marks": [ByType(MARKS)]}]},
-    "table": {"task": "table", "size": [0, 0], "outside": "", "tables": [{
-        "rows": 0, "cols": 0, "caption": "", "cells": [{
-            "row": 0, "col": 0, "rowspan": 0, "colspan": 0, "text": "", "header": True,
-            "align": ("left", "center", "right"), "bold": True, "color": COLOR,
-            "background": COLOR, "nested?": True}]}]},              # nested: a table is inside
+    "table": {"task": "table", "size": [0, 0], "outside": "", "ground": COLOR, "around": {
+        "runs": [_RUN], "lines": [{"above": 0, "x": 0.0, "y": 0.0, "letters": 0}],
+        "marks": [_MARK | {"above": 0}]}, "tables": [_TABLE], "edges": [[("", None)] * 4],
+        "styles": [{"family": "", "size": 0.0, "bold": True, "italic": True, "color": COLOR,
+                    "lines": "", "shift": "", "back": COLOR}]},
     "svg": {"task": "svg", "size": [0, 0], "viewbox": [0.0, 0.0, _LENGTH, _LENGTH],
             "shapes": [ByType({"text": _SHAPE | {"text": "", "font_size": 0.0}},
                               _SHAPE | {"outline": [[0.0, 0.0]], "closed": True, "starts?": [0]})]}}
@@ -114,13 +129,24 @@ def scene_fault(scene) -> str | None:
     for i, axes in enumerate(scene.get("axes", [])):
         if axes["twin"] is not None and axes["twin"] >= len(scene["axes"]):
             return f"axes.{i}.twin: no such axes"
-    for i, table in enumerate(scene.get("tables", [])):
+    return _table_fault(scene, scene.get("tables", []))
+
+
+def _table_fault(scene, tables):
+    for i, table in enumerate(tables):
         if max(table["rows"], table["cols"]) > len(table["cells"]):     # one begins in each
             return f"tables.{i}: more rows or columns than cells"
         for j, cell in enumerate(table["cells"]):
             if cell["row"] + cell["rowspan"] > table["rows"] or \
                     cell["col"] + cell["colspan"] > table["cols"]:
                 return f"tables.{i}.cells.{j}: outside of its table"
+            runs = cell.get("runs", [{"style": cell.get("style", 0)}] * ("style" in cell))
+            if any(run["style"] >= len(scene["styles"]) for run in runs) or \
+                    cell["edges"] >= len(scene["edges"]):
+                return f"tables.{i}.cells.{j}: no such style"
+            why = _table_fault(scene, cell.get("tables", []))
+            if why is not None:
+                return f"tables.{i}.cells.{j}.{why}"
     return None
 
 

@@ -1,66 +1,57 @@
-"""Tables: HTML or Markdown, laid out by PlutoPrint; the grid is read from the parsed document."""
-import bisect
-import contextlib
-import html
-import itertools
+"""Tables: HTML or Markdown, laid out by PlutoPrint; the scene is read from what it paints."""
+import functools
+import io
 import math
 import re
 
-import cssselect2
-import tinycss2
-import tinycss2.color3
+import lxml.html
+import markdown_it
 from PIL import Image, ImageChops, ImageOps
 
-from data.renderers.scene import RenderError, on_canvas, rgb_hex, short, target_size
+from data.renderers.paint import read_paint
+from data.renderers.scene import RenderError, on_canvas, short, target_size
+from data.renderers.table_scene import Pixels, Scene, find_places
 
+# An author's style sheet that comes first, so that every rule of the page's own wins over it.
+# :where() has no weight: a page's rule for th wins over it, and so does an attribute that it spares.
 TABLE_CSS = """body{margin:3px;text-align:left;color:black}
 body,table{font:11px "DejaVu Sans"}
 table{border-collapse:collapse}
-td,th{border:1px solid black;padding:2px 3px;min-width:24px;height:15px;vertical-align:middle}
-th{font-weight:bold}th:not([align]){text-align:center}th:not([bgcolor]){background:#eee}"""
+td,th{border:1px solid black;min-width:24px}
+:where(td,th):where(:not([height])){height:15px}
+:where(td,th):where(:not(table[cellpadding] *)){padding:2px 3px}
+th{font-weight:bold}
+:where(th):where(:not([align])){text-align:center}
+:where(th):where(:not([bgcolor])){background:#eee}"""
+MARK = ("background:#%06x content-box!important;visibility:visible!important;"
+        "empty-cells:show!important;opacity:1!important")
+ONLY_MARKS = "*{color:transparent!important;border-color:transparent!important}"
+SLOTS = 200_000
 
 
 def draw_table(code, size):
-    import lxml.html
-    import plutoprint as pp
-
-    refused = []
-
-    class Refuse(pp.ResourceFetcher):
-        def fetch_url(self, url):
-            refused.append(url)
-            return pp.ResourceData(b"", "text/plain", "utf-8")
-
     if not code.strip():
         raise RenderError("blank", "the table is empty")
-    markup = code if re.search(r"<\s*(table|tr|td|th)\b", code, re.I) else markdown_to_html(code)
+    markup = code if is_html(code) else markdown_to_html(code)
+    if not re.search(r"<(html|body|!doctype)\b", markup, re.I):
+        markup = "<body>" + markup          # text outside of all elements stays as it is
     try:
         tree = lxml.html.document_fromstring(markup.replace("\0", ""))
     except (lxml.etree.LxmlError, ValueError) as error:
         raise RenderError("syntax", f"not an HTML document: {short(error)}") from None
-    depth = deepest = 0
-    for event, _ in lxml.etree.iterwalk(tree, ("start", "end")):
-        depth += 1 if event == "start" else -1
-        deepest = max(depth, deepest)
-    if deepest > 200:
-        raise RenderError("too_large", "the table is nested too deeply")
-    scene = _table_scene(tree)
-    book = pp.Book(pp.PageSize(600, 600), pp.PAGE_MARGINS_NONE, pp.MEDIA_TYPE_SCREEN)   # 800 px
-    book.custom_resource_fetcher = Refuse()
-    book.load_html(markup, user_style=TABLE_CSS, base_url="file:///")
-    w, h = (math.ceil(v) + 1 for v in (book.get_document_width(), book.get_document_height()))
-    if refused:
-        raise RenderError("forbidden", "the table refers to a file or address outside itself: "
-                          f"{refused[0][:80]}")
+    _check_size(tree)
+    if tree.find("head") is None:
+        tree.insert(0, tree.makeelement("head"))
+    base = tree.makeelement("style")
+    base.text = TABLE_CSS
+    tree.find("head").insert(0, base)
+    book, w, h = _load(tree)
     target_size(w, h, None)
-    canvas = pp.ImageCanvas(w, h, pp.IMAGE_FORMAT_RGB24)
-    canvas.clear_surface(1, 1, 1, 1)
-    book.render_document(canvas)
-    image = Image.frombuffer("RGB", (w, h), bytes(canvas.get_data()), "raw", "BGRX",
-                             canvas.get_stride(), 1)
+    image = _picture(book, w, h)
     ink = ImageChops.invert(image).getbbox()
     if ink is None:
         raise RenderError("blank", "the table draws nothing that can be seen")
+    scene = _read_scene(tree, book, image)
     image = ImageOps.expand(image.crop(ink), 3, "white")
     scale, w, h, page = target_size(*image.size, size)
     if scale < 1:
@@ -69,168 +60,156 @@ def draw_table(code, size):
     return image, {"task": "table", "size": list(image.size), **scene}
 
 
-def markdown_to_html(text):
-    """Markdown pipe tables -> HTML; other lines become paragraphs."""
-    rule = re.compile(r"^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$")
-    lines, out, i = text.splitlines(), [], 0
-    while i < len(lines):
-        if "|" in lines[i] and i + 1 < len(lines) and rule.match(lines[i + 1]):
-            align = [{(True, True): ' align="center"', (True, False): ' align="left"',
-                      (False, True): ' align="right"'}.get((c[:1] == ":", c[-1:] == ":"), "")
-                     for c in _cells(lines[i + 1])]
-            body = list(itertools.takewhile(lambda s: "|" in s and s.strip(), lines[i + 2:]))
-            rows = [("th", lines[i])] + [("td", line) for line in body]
-            out.append("<table>" + "".join("<tr>" + "".join(
-                f"<{tag}{a}>{_inline(c)}</{tag}>" for c, a in itertools.zip_longest(
-                    _cells(line)[:len(align)], align, fillvalue="")) + "</tr>"
-                for tag, line in rows) + "</table>")
-            i += 2 + len(body)
-        else:
-            out.append(f"<p>{_inline(lines[i])}</p>" if lines[i].strip() else "")
-            i += 1
-    return "".join(out)
+def _check_size(tree):
+    depth = deepest = 0
+    for event, _ in lxml.etree.iterwalk(tree, ("start", "end")):
+        depth += 1 if event == "start" else -1
+        deepest = max(depth, deepest)
+    if deepest > 200:
+        raise RenderError("too_large", "the table is nested too deeply")
+    for table in tree.iter("table"):
+        if not table_grid(table):
+            continue
 
 
-def _cells(line):
-    line = re.sub(r"(?<!\\)\|$", "", line.strip().removeprefix("|"))
-    return [c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)]
+def _load(tree):
+    """(PlutoPrint's book of a page, its width and height in px)."""
+    import plutoprint as pp
+    refused = []
+
+    class Refuse(pp.ResourceFetcher):
+        def fetch_url(self, url):
+            refused.append(url)
+            return pp.ResourceData(b"", "text/plain", "utf-8")
+
+    book = pp.Book(pp.PageSize(600, 600), pp.PAGE_MARGINS_NONE, pp.MEDIA_TYPE_SCREEN)   # 800 px
+    book.custom_resource_fetcher = Refuse()
+    book.load_html(lxml.etree.tostring(tree, method="html", encoding="unicode"),
+                   base_url="file:///")
+    w, h = (math.ceil(v) + 1 for v in (book.get_document_width(), book.get_document_height()))
+    if refused:
+        raise RenderError("forbidden", "the table refers to a file or address outside itself: "
+                          f"{refused[0][:80]}")
+    return book, w, h
 
 
-def _inline(text):
-    text = html.escape(text, quote=False).replace("&lt;br&gt;", "<br>")
-    return re.sub(r"`(.+?)`", r"\1", re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", text))
+def _picture(book, w, h):
+    import plutoprint as pp
+    canvas = pp.ImageCanvas(w, h, pp.IMAGE_FORMAT_RGB24)
+    canvas.clear_surface(1, 1, 1, 1)
+    book.render_document(canvas)
+    return Image.frombuffer("RGB", (w, h), bytes(canvas.get_data()), "raw", "BGRX",
+                            canvas.get_stride(), 1)
 
 
-def _table_scene(tree):
-    style = _cascade(tree)
-    tables = [_grid(t, style) for t in tree.iter("table")
-              if next(t.iterancestors("table"), None) is None and style[t]["seen"]]
-    return {"outside": _text(tree, style, without="table"),
-            "tables": [t for t in tables if t["cells"]]}
+def _paint(book, w, h):
+    """What a page's book paints: ([Glyph], [Shape]) of data/renderers/paint.py."""
+    import plutoprint as pp
+    stream = io.BytesIO()
+    canvas = pp.PDFCanvas.create_for_stream(stream, pp.PageSize(w, h))
+    book.render_document(canvas)
+    canvas.finish()
+    return read_paint(stream.getvalue())
 
 
-INLINE = {"a", "b", "i", "em", "strong", "sub", "sup", "span", "u", "s", "code", "small", "font"}
+def _read_scene(tree, book, image):
+    glyphs, shapes = _paint(book, *image.size)
+    elements = list(tree.iter("table", "caption", "td", "th"))
+    for number, element in enumerate(elements, 1):
+        mark = MARK % number
+        element.set("style", f"{mark};{element.get('style') or ''};{mark}")
+    tree.find("head")[0].text += ONLY_MARKS
+    marked, w, h = _load(tree)
+    places = find_places(elements, _paint(marked, w, h)[1])
+    return Scene(places, glyphs, shapes, Pixels(image)).told()
 
 
-def _text(node, style, without=None):
-    """The visible text in a node, white space collapsed."""
-    def walk(element):
-        if element.tag == without or not style.get(element, {}).get("seen"):
-            return ""       # comments have no style
-        parts = [element.text or ""]
-        for child in element:
-            gap = "" if child.tag in INLINE else " "
-            parts += [gap, walk(child), gap, child.tail or ""]
-        return "".join(parts)
-    return " ".join(walk(node).split())
+# --- the grid of HTML ---
+def is_html(code):
+    """Whether a program is HTML: it has a tag of a table that no code span of Markdown quotes."""
+    return re.search(r"<\s*(table|tr|td|th)\b", re.sub(r"(`+)[^`\n]+\1", "", code), re.I) is not None
 
 
-def _cascade(tree):
-    """Element -> the few computed styles a scene needs: alignment, weight, colours, visibility.
+def table_rows(table):
+    """The rows of a table in the order of the picture: heads first, feet last."""
+    def part(row):
+        tag = row.getparent().tag
+        return 0 if tag == "thead" else 2 if tag == "tfoot" else 1
+    rows = [row for row in table.iter("tr") if next(row.iterancestors("table")) is table]
+    return sorted(rows, key=part)
 
-    Rules in CSS order: our base style sheet, HTML attributes, <style> rules by specificity,
-    style="...", then what is !important. Elements inherit only what CSS lets them inherit.
+
+def table_grid(table):
+    """HTML's table algorithm: [(row, column, rowspan, colspan, cell)] of the cells of a table.
+
+    `rowspan=0` and spans that are too long end with the group of rows. Raises RenderError where
+    the cells fill more than 200,000 slots.
     """
-    matchers = {False: cssselect2.Matcher(), True: cssselect2.Matcher()}
-    sheet = "".join(s.text or "" for s in tree.iter("style"))
-    for rule in tinycss2.parse_stylesheet(sheet, True, True):
-        if rule.type == "qualified-rule":
-            with contextlib.suppress(cssselect2.SelectorError):
-                for selector in cssselect2.compile_selector_list(rule.prelude):
-                    for important, matcher in matchers.items():
-                        matcher.add_selector(selector, _declared(rule.content, important))
-    computed, root = {}, {"align": "left", "bold": False, "color": "#000000", "background": None,
-                          "seen": True}
-    for wrapped in cssselect2.ElementWrapper.from_html_root(tree).iter_subtree():
-        node = wrapped.etree_element
-        parent = computed.get(node.getparent(), root)
-        own = {"font-weight": "bold"} if node.tag in ("th", "b", "strong") else {}
-        own |= {"text-align": "center", "background": "#eee"} if node.tag == "th" else {}
-        own |= {css: node.get(name) for css, name in (
-            ("text-align", "align"), ("background", "bgcolor"), ("color", "color"))
-            if node.get(name) and not (node.tag == "table" and name == "align")}
-        for important, matcher in matchers.items():
-            for match in matcher.match(wrapped):
-                own |= match[-1]
-            own |= _declared(node.get("style") or "", important)
-        align = {"start": "left", "end": "right"}.get(own.get("text-align"), own.get("text-align"))
-        weight = own.get("font-weight", "inherit")
-        inside_table = node.tag in ("tr", "td", "th", "tbody", "thead", "tfoot")
-        computed[node] = {
-            "align": align if align in ("left", "center", "right") else parent["align"],
-            "bold": parent["bold"] if weight == "inherit" else
-            weight in ("bold", "bolder", "600", "700", "800", "900"),
-            "color": _css_color(own.get("color")) or parent["color"],
-            "background": _css_color(own.get("background")) or
-            (parent["background"] if inside_table else None),
-            "seen": parent["seen"] and node.tag not in ("head", "script", "style", "template")
-            and own.get("display") != "none" and node.get("hidden") is None
-            and own.get("visibility") not in ("hidden", "collapse")}
-    return computed
-
-
-def _declared(content, important):
-    return {d.lower_name.replace("background-color", "background"):
-            tinycss2.serialize(d.value).strip().lower()
-            for d in tinycss2.parse_declaration_list(content, True, True)
-            if d.type == "declaration" and d.important == important}
-
-
-def _css_color(value):
-    """The first colour in a CSS value ("red", "#eee url(x)") as "#rrggbb", else None."""
-    words = [value, *value.split()] if value else []
-    colors = map(tinycss2.color3.parse_color, words)
-    return next((rgb_hex(c) for c in colors if isinstance(c, tuple)), None)
-
-
-def _grid(table, style):
-    """HTML's table algorithm: the slot of every cell, then rows and columns nobody starts in go.
-
-    A column that no cell begins in has no width, so it cannot be seen: `colspan=5` alone in its
-    row is one column. `rowspan=0` and spans that are too long end with the row group.
-    """
-    def group(row):
-        return ("thead", "tbody", "tfoot").index(row.getparent().tag) if row.getparent().tag in (
-            "thead", "tfoot") else 1
-    rows = sorted((r for r in table.iter("tr") if next(r.iterancestors("table")) is table
-                   and style[r]["seen"]), key=group)
-    taken, cells, budget = set(), [], 200_000
+    rows = table_rows(table)
+    taken, cells, budget = set(), [], SLOTS
     for y, row in enumerate(rows):
-        x, rest = 0, sum(r.getparent() is row.getparent() for r in rows[y:])
+        x, rest = 0, 0
+        for other in rows[y:]:
+            if other.getparent() is not row.getparent():
+                break
+            rest += 1
         for cell in row.iterchildren("td", "th"):
             while (y, x) in taken:
                 x += 1
-            wide, high = min(_span(cell, "colspan") or 1, 1000), _span(cell, "rowspan") or rest
-            high = min(high, rest)
+            wide = min(span(cell, "colspan") or 1, 1000)
+            high = min(span(cell, "rowspan") or rest, rest)
             budget -= wide * high
             if budget < 0:
                 raise RenderError("too_large", "the table has more than 200,000 slots")
             taken.update((y + j, x + i) for j in range(high) for i in range(wide))
             cells.append((y, x, high, wide, cell))
             x += wide
-    tops, lefts = (sorted({c[i] for c in cells}) for i in (0, 1))
-    return {"rows": len(tops), "cols": len(lefts),
-            "caption": next((_text(c, style) for c in table.iterchildren("caption")), ""),
-            "cells": [_cell(style, cell) | {
-                "row": bisect.bisect_left(tops, y), "col": bisect.bisect_left(lefts, x),
-                "rowspan": bisect.bisect_left(tops, y + high) - bisect.bisect_left(tops, y),
-                "colspan": bisect.bisect_left(lefts, x + wide) - bisect.bisect_left(lefts, x)}
-                for y, x, high, wide, cell in cells]}
+    return cells
 
 
-def _cell(style, cell):
-    look, text = style[cell], _text(cell, style)
-    holders = [k for k in cell.iterdescendants() if k in style and (k.text or "").strip()]
-    loose = [cell.text, *(k.tail for k in cell)]        # text in no inner element
-    bold = look["bold"] or bool(holders) and not any((t or "").strip() for t in loose) and all(
-        style[k]["bold"] for k in holders)
-    entry = {"text": text, "header": cell.tag == "th", "bold": bold,
-             **{key: look[key] for key in ("align", "color", "background")}}
-    nested = next(cell.iterdescendants("table"), None) is not None
-    return entry | {"nested": True} if nested else entry
-
-
-def _span(cell, name):
+def span(cell, name):
     """A span attribute as browsers read it: leading digits, at most 65534, else 1."""
     digits = re.match(r"\s*\+?(\d{1,9})", cell.get(name) or "")
     return min(int(digits[1]), 65534) if digits else 1
+
+
+# --- Markdown ---
+@functools.lru_cache
+def _markdown():
+    """CommonMark with GitHub's tables and struck text. No thead and tbody, which show nothing."""
+    reader = markdown_it.MarkdownIt("commonmark").enable(["table", "strikethrough"])
+    reader.validateLink = lambda url: True      # what a link points to is not in the picture
+
+    def plain(tag):
+        return lambda self, tokens, k, options, env: tag
+    for name, tag in (("thead", ""), ("tbody", ""), ("strong", "b"), ("em", "i")):
+        reader.add_render_rule(f"{name}_open", plain(tag and f"<{tag}>"))
+        reader.add_render_rule(f"{name}_close", plain(tag and f"</{tag}>"))
+    return reader
+
+
+def markdown_to_html(text):
+    """Markdown -> HTML, by markdown-it-py: pipe tables, emphasis, code, links, entities, HTML."""
+    return _markdown().render(text)
+
+
+def markdown_tables(text):
+    """[(first line, line after the last, alignments, rows)] of the pipe tables of a text.
+
+    Lines count from 0. alignments: "left", "center", "right" or "" of each column. rows: the
+    Markdown of each cell, the head first; `\\|` in it has become `|`.
+    """
+    found, marks, rows = [], [], []
+    for token in _markdown().parse(text):
+        if token.type == "table_open":
+            marks, rows, lines = [], [], token.map
+        elif token.type == "tr_open":
+            rows.append([])
+        elif token.type == "th_open":
+            marks.append((token.attrGet("style") or "").removeprefix("text-align:"))
+        elif token.type == "inline" and rows is not None and token.level and len(rows):
+            rows[-1].append(token.content)
+        elif token.type == "table_close":
+            found.append((*lines, marks, rows))
+            rows = []
+    return found
