@@ -1,5 +1,4 @@
 """The rewards that the judge is compared with: text, TEDS, SSIM and a vision encoder."""
-import re
 from functools import cache
 
 import lxml.html
@@ -12,7 +11,7 @@ from rapidfuzz.process import cdist
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, Qwen3VLForConditionalGeneration
 
 from data.models import PRESETS, choose_device, find_folder, fit, load_processor, why_not
-from data.renderers.table import markdown_to_html
+from data.renderers.table import is_html, markdown_to_html, span
 from data.verdict import InputError
 
 
@@ -26,7 +25,8 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
 
     TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included. Insert and delete cost
     1; rename 1 if tag or spans differ, else for cells the normalised Levenshtein distance over characters and inline
-    tags. Departures: `th` counts as `td`; Markdown tables count; a span that is no number is 1; two empty tables
+    tags. Departures: `th` counts as `td`; Markdown tables count, without the tags that back ticks
+    make; a span that is no number is 1; two empty tables
     give 1. No table gives 0.
 
     >>> round(teds("<table><tr><td>ab<td>7</table>", "<table><tr><th>ab<td>9</table>"), 4)
@@ -51,7 +51,8 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
 
 def _table_tree(code: str):
     """The first table as postorder lists: leftmost leaf and label of each node, {cell's node: tokens}, n; or None."""
-    if "<table" not in code.lower():
+    markdown = not is_html(code)
+    if markdown:
         code = markdown_to_html(code)
     try:
         parser = lxml.html.HTMLParser(remove_comments=True, remove_pis=True, encoding="utf-8")
@@ -62,11 +63,9 @@ def _table_tree(code: str):
         return None
     for cell in table.iter("th"):
         cell.tag = "td"
+    if markdown:  # back ticks quote what would be read as markup; they are no tag of the table's
+        lxml.etree.strip_tags(table, "code")
     left, labels, cells = [], [], {}
-
-    def span(cell, name):
-        digits = re.match(r"\s*(\d{1,6})", cell.get(name, ""))
-        return int(digits[1]) if digits else 1
 
     def tokens(element):
         yield from element.text or ""

@@ -8,6 +8,8 @@ import lxml.html
 from lxml import etree
 
 from data.edit.chart import other_word
+from data.renderers.scene import RenderError
+from data.renderers.table import is_html, markdown_tables, span, table_grid, table_rows
 from data.worlds.level1 import WORDS
 
 
@@ -15,10 +17,11 @@ class _Table:
     """The first table of a page. `cells[r][c]` are elements; `slots` maps each to its (row, column) in the grid."""
 
     def __init__(self, code):
-        self.markdown = "<table" not in code.lower()
-        self.marks = []                                                # alignment marks of a Markdown table
+        self.markdown = not is_html(code)
+        self.marks, self.lines = [], (0, 0)     # of a Markdown table: its alignment marks, where it stands
         if self.markdown:
-            self.root, self.marks = _from_markdown(code)
+            code = code.strip()
+            self.root, self.marks, self.lines = _from_markdown(code)
         elif re.match(r"\s*<(!doctype|html)", code, re.I):
             self.root = lxml.html.document_fromstring(code)
         else:
@@ -27,28 +30,15 @@ class _Table:
         if not tables:
             raise ValueError("no table")
         self.table, self.code = tables[0], code
-        self.rows = [row for row in self.table.iter("tr") if next(row.iterancestors("table")) is self.table]
+        self.rows = table_rows(self.table)
         self.cells = [[cell for cell in row if cell.tag in ("td", "th")] for row in self.rows]
-        self.slots = self._slots()
+        self.slots = {cell: (row, column) for row, column, _, _, cell in table_grid(self.table)}
         self.all = [cell for row in self.cells for cell in row]
-
-    def _slots(self):
-        taken, slots = set(), {}
-        for r, row in enumerate(self.cells):
-            c = 0
-            for cell in row:
-                while (r, c) in taken:
-                    c += 1
-                slots[cell] = r, c
-                wide, high = min(_int(cell, "colspan"), 1000), min(_int(cell, "rowspan"), len(self.rows) - r)
-                taken |= {(y, x) for y in range(r, r + high) for x in range(c, c + wide)}
-                c += wide
-        return slots
 
     def written(self):
         """The table as text, in the language it came in."""
         if self.markdown:
-            return _to_markdown(self.code, self.cells, self.marks)
+            return _to_markdown(self.code, self.cells, self.marks, self.lines)
         if self.root.tag == "html":
             doctype = re.match(r"\s*<!doctype[^>]*>\s*", self.code, re.I)
             return (doctype.group() if doctype else "") + etree.tostring(self.root, encoding="unicode", method="html")
@@ -59,51 +49,45 @@ class _Table:
         row, column = self.slots[cell]
         return f"row {row + 1}, column {column + 1}"
 
-    def plain(self, span=False):
-        """Cells that hold nothing but text, and (unless `span`) fill one slot."""
-        return [cell for cell in self.all if not len(cell) and (span or not _spans(cell))]
+    def plain(self, spanning=False):
+        """Cells that hold nothing but text, and (unless `spanning`) fill one slot."""
+        return [cell for cell in self.all if not len(cell) and (spanning or not _spans(cell))]
 
     def regular(self):
         """Whether no cell spans and all rows are of one length."""
         return not any(map(_spans, self.all)) and len({len(row) for row in self.cells if row}) == 1
 
 
-def _int(cell, key):
-    value = (cell.get(key) or "1").strip()
-    return max(1, int(value)) if value.isdigit() else 1
-
-
 def _spans(cell):
-    return _int(cell, "colspan") > 1 or _int(cell, "rowspan") > 1
+    return span(cell, "colspan") != 1 or span(cell, "rowspan") != 1
 
 
 def _from_markdown(code):
-    lines = [line.strip() for line in code.strip().splitlines() if "|" in line]
-    rows = [[part.strip() for part in line.strip("|").split("|")] for line in lines]
-    if len(rows) < 2 or not all(re.fullmatch(r":?-+:?", part) for part in rows[1]):
+    """(tree of the first table, its alignment marks, its first line and the line after its last)."""
+    tables = markdown_tables(code)
+    if not tables:
         raise ValueError("no table")
+    first, last, _, rows = tables[0]
     root = etree.Element("div")
     table = etree.SubElement(root, "table")
-    for r, row in enumerate(rows[:1] + rows[2:]):
+    for r, row in enumerate(rows):
         line = etree.SubElement(table, "tr")
         for part in row:
             etree.SubElement(line, "td" if r else "th").text = part
-    return root, rows[1]
+    return root, re.findall(r":?-+:?", code.splitlines()[first + 1]), (first, last)
 
 
-def _to_markdown(code, cells, marks):
-    """The rows in `cells` and the line of alignment `marks`, in place of those of `code`."""
-    lines = code.strip().splitlines()
-    first = next(k for k, line in enumerate(lines) if "|" in line)
-    rows = [[(cell.text or "").strip() for cell in row] for row in cells]
+def _to_markdown(code, cells, marks, place):
+    """The rows in `cells` and the line of alignment `marks`, in place of the lines of `code` that held the table."""
+    lines, (first, last) = code.splitlines(), place
+    rows = [[(cell.text or "").strip().replace("|", "\\|") for cell in row] for row in cells]
     body = ["| " + " | ".join(row) + " |" for row in rows[:1] + [marks] + rows[1:]]
-    rest = [line for line in lines[first:] if "|" not in line]
-    return "\n".join(lines[:first] + body + rest)
+    return "\n".join(lines[:first] + body + lines[last:])
 
 
 # ---------------------------------------------------------------------------------------------------------- words
 def _pick(table, rng, test):
-    cells = [cell for cell in table.plain(span=True) if test(cell.text or "")]
+    cells = [cell for cell in table.plain(spanning=True) if test(cell.text or "")]
     return rng.choice(cells) if cells else None
 
 
@@ -171,7 +155,7 @@ def _cut(element, drop_line=True):
 
 
 def _remove_row(table, rng):
-    if len(table.rows) < 2 or any(_int(cell, "rowspan") > 1 for cell in table.all):
+    if len(table.rows) < 2 or any(span(cell, "rowspan") > 1 for cell in table.all):
         return None
     k = rng.randrange(table.markdown, len(table.rows))             # the first row of Markdown is always the header
     _cut(table.rows[k])
@@ -182,7 +166,7 @@ def _remove_row(table, rng):
 def _add_row(table, rng):
     """A copy of a row with other texts, after it."""
     rows = [k for k, row in enumerate(table.cells) if row and not any(map(_spans, row)) and row[0].tag == "td"]
-    if not rows or any(_int(cell, "rowspan") > 1 for cell in table.all):
+    if not rows or any(span(cell, "rowspan") > 1 for cell in table.all):
         return None
     k = rng.choice(rows)
     new = etree.fromstring(etree.tostring(table.rows[k], with_tail=False))
@@ -239,7 +223,7 @@ def _swap(a, b):
 
 
 def _swap_cells(table, rng):
-    cells = [cell for cell in table.plain(span=True) if (cell.text or "").strip() and cell.tag == "td"]
+    cells = [cell for cell in table.plain(spanning=True) if (cell.text or "").strip() and cell.tag == "td"]
     pairs = [(a, b) for i, a in enumerate(cells) for b in cells[i + 1:] if a.text.strip() != b.text.strip()]
     pairs = [(a, b) for a, b in pairs if len({table.slots[a][0], table.slots[b][0]}) < 2
              or table.slots[a][1] == table.slots[b][1]]
@@ -285,12 +269,12 @@ def _merge(table, rng):
 
 def _split(table, rng):
     """A cell that spans columns or rows shrinks to one; empty cells take the place."""
-    cells = [(cell, key) for cell in table.all for key in ("colspan", "rowspan") if _int(cell, key) > 1]
-    cells = [(cell, key) for cell, key in cells if key == "colspan" and _int(cell, "rowspan") == 1]
+    cells = [(cell, key) for cell in table.all for key in ("colspan", "rowspan") if span(cell, key) > 1]
+    cells = [(cell, key) for cell, key in cells if key == "colspan" and span(cell, "rowspan") == 1]
     if not cells:
         return None
     cell, key = rng.choice(cells)
-    for _ in range(_int(cell, key) - 1):
+    for _ in range(span(cell, key) - 1):
         new = etree.Element(cell.tag)
         new.text = ""
         new.tail, cell.tail = cell.tail, None
@@ -301,7 +285,7 @@ def _split(table, rng):
 
 def _align(table, rng):
     """Another alignment of one cell."""
-    cells = [cell for cell in table.plain(span=True) if (cell.text or "").strip()]
+    cells = [cell for cell in table.plain(spanning=True) if (cell.text or "").strip()]
     if not cells or table.markdown:
         return None
     cell = rng.choice(cells)
@@ -334,7 +318,7 @@ def damage_table(code, kind, rng):
     """(damaged code, place) or None if `kind` does not apply to the program."""
     try:
         table = _Table(code)
-    except (ValueError, etree.LxmlError):
+    except (ValueError, etree.LxmlError, RenderError):
         return None
     if not table.all:
         return None
