@@ -13,7 +13,7 @@ from data.compare.matching import align, assign
 from data.compare.table_looks import Looks, compare_marks, compare_outside
 from data.compare.words import as_number, check_text, plain, reads, shorten, similar, text_credit
 
-BUDGET = 200_000        # cells that are compared to find who faces whom; beyond it lines are paired in their order
+BUDGET = 100_000        # cells that are compared to find who faces whom; beyond it lines are paired in their order
 
 
 def examine_table(true, pred, ledger):
@@ -86,7 +86,7 @@ class _Pair:
     def __init__(self, t, p, prefix, looks):
         self.t, self.p, self.prefix, self.looks, self.ledger = t, p, prefix, looks, looks.ledger
         self.ours, self.theirs = _by_row(t), _by_row(p)
-        self.budget, self.distances = BUDGET, {}
+        self.budget, self.distances, self.read = BUDGET, {}, {}
         self.whole = True               # rows, columns and cells face each other one to one
         self.words = {True: looks.true.words, False: looks.pred.words}
 
@@ -100,7 +100,8 @@ class _Pair:
         check_text(self.ledger, "content", "text_error", self.prefix + "caption", self.p.get("caption"),
                    self.t.get("caption"), clean=plain)
         rows = self.lines(self.ours, self.theirs, "row")
-        columns = self.lines(_by_column(self.t), _by_column(self.p), "column")
+        self.columns = _by_column(self.t), _by_column(self.p)       # kept: lines are known by their id
+        columns = self.lines(*self.columns, "column")
         partner, gone = dict(columns), {a for a, b in columns if b is None}
         new = {b for a, b in columns if a is None}
         cells = []                                                     # pairs of cells that face each other
@@ -154,30 +155,32 @@ class _Pair:
         return self.distances[key]
 
     def measure(self, a, b):
-        ours, theirs = ([self.text(cell, own) for cell in line] for line, own in ((a, True), (b, False)))
+        ours, theirs = self.texts(a, True), self.texts(b, False)
         if ours == theirs:
             return 0.0
-        longest = max(len(a), len(b))
-        strange = 0.05 + 0.8 * (1 - (Counter(ours) & Counter(theirs)).total() / longest)
+        longest, shared = max(len(a), len(b)), (Counter(ours) & Counter(theirs)).total()
+        strange = 0.05 + 0.8 * (1 - shared / longest)
         if self.budget < 0:
             return strange
-        if len(a) == len(b):
-            self.budget -= len(a)
-            off = sum(_text_distance(x, y) for x, y in zip(ours, theirs))
-            if off / longest <= 0.15 or longest > 12:
-                return min(strange, off / longest)
+        if len(a) == len(b) and shared <= sum(x == y for x, y in zip(ours, theirs)):
+            self.budget -= len(a)                           # no cell of one is elsewhere in the other
+            return min(strange, sum(map(_text_distance, ours, theirs)) / longest)
         self.budget -= len(a) * len(b)
         pairs = align(ours, theirs, _text_distance, 0.5)
         off = sum(0.5 if None in pair else _text_distance(ours[pair[0]], theirs[pair[1]]) for pair in pairs)
         return min(strange, off / longest)
 
+    def texts(self, line, ours):
+        """The texts of the cells of a row or column."""
+        if id(line) not in self.read:
+            self.read[id(line)] = [self.words[ours](cell) for cell in line]
+        return self.read[id(line)]
+
     def pair_lines(self, ours, theirs, gap=0.42):
         """Pairs of lines by content: in order, or, where that explains more, in any order at a gap a move."""
         n, m = len(ours), len(theirs)
         if n == m:
-            texts = [[[self.text(cell, own) for cell in line] for line in lines]
-                     for lines, own in ((ours, True), (theirs, False))]
-            if texts[0] == texts[1]:
+            if all(self.texts(a, True) == self.texts(b, False) for a, b in zip(ours, theirs)):
                 return [(k, k) for k in range(n)]
         if max(n, m) > 60:
             return self.pair_many(ours, theirs, gap)
@@ -191,8 +194,7 @@ class _Pair:
 
     def pair_many(self, ours, theirs, gap):
         """As `pair_lines` for long tables: lines that are equal and unique face each other, the rest lie between."""
-        keys = [[tuple(self.text(cell, own) for cell in line) for line in lines]
-                for lines, own in ((ours, True), (theirs, False))]
+        keys = [[tuple(self.texts(line, own)) for line in lines] for lines, own in ((ours, True), (theirs, False))]
         counts = [Counter(lines) for lines in keys]
         places = {key: j for j, key in enumerate(keys[1])}
         anchors = [(i, places[key]) for i, key in enumerate(keys[0]) if counts[0][key] == counts[1][key] == 1]

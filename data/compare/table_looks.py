@@ -23,7 +23,7 @@ from data.compare.words import check_text, plain, shorten
 SIZE, BORDER_WIDTH, BORDER_COLOR, PAD, INDENT = 0.10, 1.0, 20.0, 4.0, 6.0
 ROW, COLUMN, SPACING, BESIDE, BETWEEN = (6.0, 0.15), (10.0, 0.15), 0.08, 15, 20
 SIDES = ("top", "right", "bottom", "left")
-SHAPES = {"image": "image", "fill": "painted area", "stroke": "line", "ground": "painted ground"}
+SHAPES = {"image": "image", "area": "painted area", "line": "line", "ground": "painted ground"}
 HEADER = {"bold": True, "align": "center", "background": "#eeeeee"}        # how a header cell looks by itself
 
 
@@ -123,6 +123,7 @@ def _border(text):
     return style, float(width), color
 
 
+@lru_cache(10_000)
 def border_difference(found, expected):
     """How two borders differ, in words; "" if they do not. Each is "solid 1 #000000" or None.
 
@@ -241,9 +242,9 @@ class Looks:
             found.only(a, f"{lines[0]} line{'s' * (lines[0] > 1)}, should be {lines[1]}" if lines[0] != lines[1]
                        else "lines break elsewhere")
             return
-        if not found.has(a) and a["ink"] and abs(b["ink"] / a["ink"] - 1) > SPACING:
+        if "ink" in a and "ink" in b and not found.has(a) and abs(b["ink"] / a["ink"] - 1) > SPACING:
             found.add(a, "spacing", b["ink"], a["ink"])
-        if a["lines"] != 1 or b["lines"] != 1:
+        if a["lines"] != 1 or b["lines"] != 1 or "indent" not in a or "indent" not in b:
             return
         if a["align"] == b["align"] and a["align"] in ("left", "right"):
             k = a["align"] == "right"
@@ -339,11 +340,12 @@ class Looks:
 
     @staticmethod
     def touched(cells, changed, axis):
-        """Rows or columns that may have another size because a cell that spans several reads otherwise."""
+        """Rows or columns that may have another size because a cell holds something else."""
         key, span = (("row", "rowspan"), ("col", "colspan"))[axis]
         lines = set()
-        for a, _ in cells:
-            if id(a) in changed and (a[span] > 1 or axis == 0):
+        for a, b in cells:
+            inside = len(a.get("marks", ())) != len(b.get("marks", ()))
+            if inside or id(a) in changed and (a[span] > 1 or axis == 0):
                 lines |= set(range(a[key], a[key] + a[span]))
         return lines
 
@@ -440,8 +442,8 @@ def _sentence(key, found, expected):
     if key == "pad":
         (left, right), (a, b) = found, expected
         if left == right and a == b:
-            return f"padding {left:.0f} px, should be {a:.0f}"
-        return f"padding {left:.0f} and {right:.0f} px, should be {a:.0f} and {b:.0f}"
+            return f"padding {int(left)} px, should be {int(a)}"         # half of a border that is shared counts to it
+        return f"padding {int(left)} and {int(right)} px, should be {int(a)} and {int(b)}"
     words = {"indent": "indented", "spacing": "letters spaced to", "height": "height", "width": "width"}
     return f"{words[key]} {found:.0f} px, should be {expected:.0f}"
 

@@ -453,10 +453,9 @@ class Scene:
                 above = sum(table.box[1] < row[0].y for table in tables)
                 lines.append({"above": above, "x": round(row[0].x - left), "y": round(row[0].y),
                               "letters": sum(len(word.text) for word in row)})
-        for mark in self.page.marks:
-            x0, y0, x1, y1 = mark[1]
+        for kind, (x0, y0, x1, y1), color in _marks(self.page.marks):
             above = sum(table.box[1] < y0 for table in tables)
-            marks.append({"kind": mark[0], "color": mark[2], "above": above,
+            marks.append({"kind": kind, "color": color, "above": above,
                           "box": [round(x0 - left), 0, round(x1 - x0), round(y1 - y0)]})
         return {"runs": self.runs(self.page), "lines": lines, "marks": marks}
 
@@ -505,7 +504,9 @@ class Scene:
         if len(cell.lines) > 1:
             entry["breaks"] = _forced_breaks(cell)
         if cell.marks:
-            entry["marks"] = [_mark(mark, (x0, y0)) for mark in cell.marks]
+            entry["marks"] = [{"kind": kind, "color": color, "box": [
+                round(box[0] - x0), round(box[1] - y0), round(box[2] - box[0]), round(box[3] - box[1])]}
+                for kind, box, color in _marks(cell.marks)]
         if nested:
             entry |= {"nested": True, "tables": nested}
         if words:
@@ -524,12 +525,29 @@ def _thickness(border):
     return float(border.split()[1]) if border else 0.0
 
 
-def _mark(mark, origin):
-    kind, box, color = mark
-    x, y = origin
-    return {"kind": kind, "color": color,
-            "box": [round(box[0] - x), round(box[1] - y), round(box[2] - box[0]),
-                    round(box[3] - box[1])]}
+def _marks(found):
+    """[(kind, box, colour)], pieces that touch put together; kind: image, line, area or ground."""
+    pieces, marks = [], []
+    for kind, box, color in found:
+        (marks if kind in ("image", "ground") or len(found) > 60 else pieces).append((kind, box, color))
+    while pieces:
+        _, box, color = pieces.pop()
+        largest, grown = _area(box), True
+        while grown:
+            grown = False
+            for piece in list(pieces):
+                x0, y0, x1, y1 = piece[1]
+                if x0 <= box[2] + 1 and box[0] <= x1 + 1 and y0 <= box[3] + 1 and box[1] <= y1 + 1:
+                    color, largest = max((largest, color), (_area(piece[1]), piece[2]))[::-1]
+                    box = min(x0, box[0]), min(y0, box[1]), max(x1, box[2]), max(y1, box[3])
+                    pieces.remove(piece)
+                    grown = True
+        marks.append(("line" if min(box[2] - box[0], box[3] - box[1]) <= 4 else "area", box, color))
+    return [("area" if kind in ("fill", "stroke") else kind, box, color) for kind, box, color in marks]
+
+
+def _area(box):
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _ranks(values):
