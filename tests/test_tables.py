@@ -197,6 +197,13 @@ PAGES = [  # as it should be, as it is, errors
     ("<p>note</p>" + ONE, "<p>nose</p>" + ONE, ["text: text outside: reads 'nose', should be 'note'"]),
     ("<p>a note</p>" + ONE, "<p>a <b>note</b></p>" + ONE, ["layout: text outside: 'note' bold, should be not bold"]),
     (f"<table><tr><td>{IMAGE}</table>", "<table><tr><td></table>", ["layout: row 1, column 1: image missing"]),
+    ("<div style='background:#9cf;padding:9px'>" + ONE + "</div>", "<div style='padding:9px'>" + ONE + "</div>", [
+        "layout: outside: painted ground missing"]),
+    (ONE.replace("<tr>", "<caption>c</caption><tr>"), ONE.replace(
+        "<tr>", "<caption style='background:red'>c</caption><tr>"), ["layout: caption: red, should be none"]),
+    ("<table><tr><td>a<div style='background:red;width:90px;height:30px'>x</div></table>",
+     "<table><tr><td>a<div style='width:90px;height:30px'>x</div></table>", [
+        "layout: row 1, column 1: painted area missing"]),
     ("<p>x</p>" + ONE, "<p>x</p><hr>" + ONE, ["layout: outside: line extra"]),
     (ONE, "<style>body{background:#9cf}</style>" + ONE, None),
     ("<p style='margin-top:9px'>x</p>" + ONE, "<p>x</p>" + ONE, [])]

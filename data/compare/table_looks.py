@@ -261,6 +261,8 @@ class Looks:
             self.tell(place, f"at the {b['side']}, should be at the {a['side']}")
         if _differ("align", b["align"], a["align"]):
             self.tell(place, _told(CELL_LOOKS["align"], b["align"], a["align"]))
+        if _differ("background", b["ground"], a["ground"]):
+            self.tell(place, _told(color_name, b["ground"], a["ground"]))
         for key, value, right in self.letters((a["runs"], b["runs"]), same,
                                               lambda part, told: self.tell(place, f"'{shorten(part)}' {told}")):
             self.tell(place, _told(LOOKS[key], value, right))

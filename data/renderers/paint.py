@@ -186,7 +186,7 @@ class _Painter:
             if k % 2:
                 level.write(part)
             else:
-                level.draw(part.split())
+                level.draw(part)
 
     def font(self, number):
         if number is not None and number not in self.fonts:
@@ -223,17 +223,26 @@ class _Level:
         self.alphas = {name: (float(fill), float(stroke)) for name, stroke, fill in re.findall(
             rb"/(\w+) << /CA ([\d.]+) /ca ([\d.]+) >>", resources)}
         self.pen, self.line, self.font = IDENTITY, IDENTITY, None
-        self.drawn = set()          # rectangles since the paint last changed: borders come twice
 
-    def draw(self, words):
-        operands = self.words
-        for word in words:
-            operator = OPERATORS.get(word)
-            if operator:
-                operator(self, operands)
-                operands.clear()
-            else:
-                operands.append(word)
+    def draw(self, content):
+        """Operators outside of text. Most are rectangles, "x y w h re f", one a line and many twice."""
+        operands, seen = self.words, set()
+        for line in content.split(b"\n"):
+            if line in seen:
+                continue
+            words = line.split()
+            plain = len(words) == 6 and line.endswith(b" re f") and not operands
+            if plain and not (self.boxes or self.path) and self.state.opacity[0] == 1:
+                seen.add(line)
+            elif words:
+                seen.clear()
+            for word in words:
+                operator = OPERATORS.get(word)
+                if operator:
+                    operator(self, operands)
+                    operands.clear()
+                else:
+                    operands.append(word)
 
     def numbers(self, operands):
         return [float(word) for word in operands]
@@ -275,11 +284,8 @@ class _Level:
 
     def fill(self, operands):
         self.end_part()
-        state = self.state
-        key = (*self.boxes[0], state.fill, state.clip) if len(self.boxes) == 1 else None
-        if self.boxes and (key not in self.drawn or state.opacity[0] < 1):
-            self.drawn.add(key)
-            self.add("fill", state.fill, state.opacity[0])
+        if self.boxes:
+            self.add("fill", self.state.fill, self.state.opacity[0])
         self.end_path()
 
     def stroke(self, operands):
@@ -354,7 +360,6 @@ class _Level:
     # text
     def write(self, text):
         self.pen = self.line = IDENTITY
-        self.drawn.clear()
         for match in SHOWN.finditer(text):
             numbers, operator, font, shown, single, color, _, name = match.groups()
             if operator == b"Tm":

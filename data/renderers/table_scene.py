@@ -76,13 +76,13 @@ def find_places(elements, shapes):
 class Word:
     """Letters side by side on one baseline, of one font, size and colour."""
     __slots__ = ("text", "x", "x1", "y", "size", "font", "color", "alpha", "order", "spaced",
-                 "shift", "lines", "back", "line")
+                 "shift", "lines", "back", "ground")
 
     def __init__(self, glyph, spaced):
         self.text, self.x, self.y, self.size = glyph.char, glyph.x, glyph.y, glyph.size
         self.x1, self.font, self.order = glyph.x + glyph.width, glyph.font, glyph.order
         self.color, self.alpha = glyph.color, glyph.alpha
-        self.spaced, self.shift, self.lines, self.back, self.line = spaced, "", "", None, 0
+        self.spaced, self.shift, self.lines, self.back, self.ground = spaced, "", "", None, None
 
     @property
     def box(self):
@@ -117,16 +117,14 @@ def find_words(glyphs):
 
 
 def set_lines(words):
-    """Number the lines of one place's words, in painting order, and mark what is raised or lowered."""
-    line, rows = 0, [[]]
+    """The lines of one place's words, in painting order; marks what is raised or lowered."""
+    rows = [[]]
     for word in words:
         row = rows[-1]
         if row and (word.x < row[-1].x1 - 1 or abs(word.y - row[-1].y) > 0.8 * max(
                 word.size, row[-1].size)):
             rows.append([])
-            line += 1
             word.spaced = True
-        word.line = line
         rows[-1].append(word)
     for row in rows:
         if len({word.y for word in row}) > 1:
@@ -323,8 +321,8 @@ class Scene:
         edges = Edges([line for line in lines if id(line.shapes[0]) not in underlines])
         for place in places:
             place.borders = edges.around(place.box)
-        self._sort_shapes(shapes, underlines | edges.used)
         self.page.ground = pixels.ground((0, 0, pixels.width, pixels.height))
+        self._sort_shapes(shapes, underlines | edges.used)
         self.edges = {}
         for place in [self.page, *places]:
             self._see(place)
@@ -364,29 +362,32 @@ class Scene:
             covered = [word for word in place.words if word.order > shape.order
                        and box[0] - 1 <= (word.x + word.x1) / 2 <= box[2] + 1
                        and box[1] - 1 <= word.y - word.size / 4 <= box[3] + 1]
+            around = sum((word.x1 - word.x) * 1.2 * word.size for word in covered)
             if shape.kind == "fill" and color and covered:
                 for word in covered:
-                    word.back = color
-            elif not self.pixels.is_flat([box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]):
+                    word.ground = color
+                    word.back = color if _area(box) < 2 * around else None
+            if shape.kind == "fill" and color and covered and _area(box) < 2 * around:
+                continue
+            if not self.pixels.is_flat([box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]):
                 place.marks.append((shape.kind, box, color or self.pixels.thumbnail(box)))
 
     def _is_ground(self, box):
-        """Whether a fill lies under whole tables or rows: the grounds of their cells tell of it."""
+        """Whether a fill lies under whole tables or cells: the grounds of the cells tell of it."""
         x0, y0, x1, y1 = box
-        if x1 - x0 >= self.pixels.width - 2 and y1 - y0 >= self.pixels.height - 8:
-            return True
+        places = [place for place in self.places if place.parent is None]
+        places += [self.finder.at(x0 + 3, y0 + 3), self.finder.at(x1 - 3, y1 - 3)]
         return any(x0 - 1 <= p.box[0] and y0 - 1 <= p.box[1] and x1 + 1 >= p.box[2] and
-                   y1 + 1 >= p.box[3] for p in (self.finder.at(x0 + 3, y0 + 3),
-                                               self.finder.at(x1 - 3, y1 - 3)) if p)
+                   y1 + 1 >= p.box[3] for p in places if p)
 
     def _add_ground(self, box):
         """Note the colour of what lies under whole tables, if it can be seen around them."""
         color = self.pixels.ground([math.ceil(box[0]), math.ceil(box[1]), math.floor(box[2]),
                                     math.floor(box[3])])
-        around = any(place.element.tag == "table" and place.box[0] > box[0] + 1 and
+        around = any(place.element.tag == "table" and box[0] < place.box[0] - 1 and
                      place.box[2] < box[2] - 1 and box[1] < place.box[1] < box[3]
-                     for place in self.places[:1])
-        if around and color != "#ffffff":
+                     for place in self.places if place.parent is None)
+        if around and color != self.page.ground:
             self.page.marks.append(("ground", box, color))
 
     def _see(self, place):
@@ -399,7 +400,7 @@ class Scene:
                                                math.floor(y1 - inset[2])))
         seen = []
         for word in place.words:
-            ground = word.back or place.ground
+            ground = word.ground or place.ground
             word.color = blend(word.color, word.alpha, ground)
             if not is_near(word.color, ground) and not self.pixels.is_flat(word.box):
                 seen.append(word)
@@ -437,8 +438,11 @@ class Scene:
                 "styles": [dict(zip(keys, look)) for look in self.styles]}
 
     def ground(self, place):
-        """A place's ground; None where it is the page's."""
-        return None if place.ground == self.page.ground else place.ground
+        """A place's ground; None where it is that of the page or of what lies under its table."""
+        x, y = place.box[:2]
+        under = [color for kind, (x0, y0, x1, y1), color in self.page.marks
+                 if kind == "ground" and x0 <= x <= x1 and y0 <= y <= y1]
+        return None if place.ground in (self.page.ground, *under) else place.ground
 
     def sides(self, borders):
         """Number of how four sides are drawn, in "edges"."""
@@ -480,7 +484,8 @@ class Scene:
                 "caption": _text(caption) if caption else "",
                 "caption_look": caption and {
                     "side": "top" if caption.box[1] < y0 + 1 else "bottom",
-                    "align": _alignment(caption), "runs": self.runs(caption)},
+                    "align": _alignment(caption), "ground": self.ground(caption),
+                    "runs": self.runs(caption)},
                 "edges": self.sides(place.borders if apart else [None] * 4),
                 "ground": self.ground(place) if apart else None, "cells": told}
 
