@@ -1,32 +1,50 @@
-"""Tables for `data/compare`: pairs tables, rows, columns and cells by their content, and enters what differs.
+"""Tables for `data/compare`: pairs tables, rows, columns and cells by their content, and enters
+what differs.
 
-A row that is missing is one layout_error: rows are aligned by dynamic programming on their texts, so the rows below
-it are not blamed for having moved up. Columns and the cells of a row are treated alike. How the cells that face each
-other are drawn is compared in data/compare/table_looks.py.
+A row that is missing is one layout_error: rows are aligned by dynamic programming on their texts,
+so the rows below it are not blamed for having moved up. Columns and the cells of a row are treated
+alike. How the cells that face each other are drawn is compared in data/compare/table_looks.py.
 """
 import bisect
-import re
 from collections import Counter
 
-from data.compare.ledger import NUMBER, TYPO, severity
+from data.compare.cells import cell_error, number_like, text_distance
 from data.compare.matching import align, assign
-from data.compare.table_looks import Looks, compare_marks, compare_outside
-from data.compare.words import as_number, check_text, plain, reads, shorten, similar, text_credit
+from data.compare.table_looks import Looks
+from data.compare.table_pages import compare_marks, compare_outside
+from data.compare.words import check_text, plain, reads, shorten
 
-BUDGET = 100_000        # cells that are compared to find who faces whom; beyond it lines are paired in their order
+BUDGET = 100_000  # cells compared to find who faces whom; then lines are paired in their order
 
 
 def examine_table(true, pred, ledger):
     """Compare two table scenes; enter everything visible in `ledger`."""
     ours, theirs = true["tables"], pred["tables"]
     if len(ours) != len(theirs):
-        ledger.differ("layout", 0, "layout_error", 3, "page", f"tables {len(theirs)}, should be {len(ours)}", 4)
+        ledger.differ(
+            "layout",
+            0,
+            "layout_error",
+            3,
+            "page",
+            f"tables {len(theirs)}, should be {len(ours)}",
+            4,
+        )
     pairs = _pair_tables(ours, theirs)
     faced = [(i, j) for i, j in pairs if None not in (i, j)]
     looks = Looks(true, pred, ledger)
-    compare_outside(looks, [j for _, j in faced] == sorted(j for _, j in faced) and len(ours) == len(theirs))
+    compare_outside(
+        looks, [j for _, j in faced] == sorted(j for _, j in faced) and len(ours) == len(theirs)
+    )
     if len(faced) > 1:
-        _tell_moves(ledger, [j for _, j in faced], [i for i, _ in faced], "table", lambda i: len(ours[i]["cells"]), "")
+        _tell_moves(
+            ledger,
+            [j for _, j in faced],
+            [i for i, _ in faced],
+            "table",
+            lambda i: len(ours[i]["cells"]),
+            "",
+        )
     for i, j in pairs:
         if i is None or j is None:
             size = len((theirs[j] if i is None else ours[i])["cells"])
@@ -39,7 +57,10 @@ def examine_table(true, pred, ledger):
 def _pair_tables(ours, theirs):
     if len(ours) == len(theirs) == 1:
         return [(0, 0)]
-    words = {id(table): Counter(plain(cell["text"]) for cell in table["cells"]) for table in (*ours, *theirs)}
+    words = {
+        id(table): Counter(plain(cell["text"]) for cell in table["cells"])
+        for table in (*ours, *theirs)
+    }
 
     def distance(a, b):
         most = max(len(a["cells"]), len(b["cells"]), 1)
@@ -47,37 +68,6 @@ def _pair_tables(ours, theirs):
     if len(ours) * len(theirs) > 2500:
         return align(ours[:100], theirs[:100], distance, 0.48)
     return assign(ours, theirs, distance, 0.48)
-
-
-def number_like(text):
-    """Whether a cell holds a quantity: digits with at most a sign, a currency, a unit, a bracket, an error."""
-    text = plain(text)
-    return bool(re.search(r"\d", text)) and not re.search(r"[^\W\d_]{4,}", text) and as_number(text) is not None \
-        or bool(re.fullmatch(r"[\d\s.,:;%()+*/±~<>=^$€£¥°x-]+", text) and re.search(r"\d", text))
-
-
-def cell_error(found, expected):
-    """(category, severity, credit) of a cell whose text is wrong.
-
-    Numbers: 1 for another way of writing or less than 2 % off, 2 below 10 %, 3 beyond, and for a wrong sign, unit
-    or no number at all. Words: 1 for a slip, 2 for another word.
-    """
-    found, expected = plain(found), plain(expected)
-    rest = [re.sub(r"[\d.,%+$€£-]", "", text) for text in (found, expected)]
-    if number_like(expected) or not expected and number_like(found):
-        a, b = as_number(found), as_number(expected)
-        if a is None or b is None:
-            return "numeric_error", 3, 0.5 * text_credit(found, expected)
-        units = [re.sub(r"[\d.,()+\s-]|(?<=\d)[eE](?=[-+]?\d)", "", text) for text in (found, expected)]
-        gap = abs(a - b) / max(abs(a), abs(b), 1e-12)
-        if units[0] != units[1]:
-            return "numeric_error", 3 if gap > NUMBER[1] else 2, 0.5
-        if a * b < 0:
-            return "numeric_error", 3, 0.25
-        return "numeric_error", max(1, severity(gap, NUMBER)), max(0.0, 0.9 - 2 * gap)
-    if rest[0] == rest[1] and re.search(r"\d", found + expected):
-        return "numeric_error", 2, text_credit(found, expected)
-    return "text_error", 1 if similar(found, expected) >= TYPO else 2, text_credit(found, expected)
 
 
 class _Pair:
@@ -97,14 +87,21 @@ class _Pair:
         return self.words[ours](cell)
 
     def examine(self):
-        check_text(self.ledger, "content", "text_error", self.prefix + "caption", self.p.get("caption"),
-                   self.t.get("caption"), clean=plain)
+        check_text(
+            self.ledger,
+            "content",
+            "text_error",
+            self.prefix + "caption",
+            self.p.get("caption"),
+            self.t.get("caption"),
+            clean=plain,
+        )
         rows = self.lines(self.ours, self.theirs, "row")
-        self.columns = _by_column(self.t), _by_column(self.p)       # kept: lines are known by their id
+        self.columns = _by_column(self.t), _by_column(self.p)  # kept: lines are known by their id
         columns = self.lines(*self.columns, "column")
         partner, gone = dict(columns), {a for a, b in columns if b is None}
         new = {b for a, b in columns if a is None}
-        cells = []                                                     # pairs of cells that face each other
+        cells = []  # pairs of cells that face each other
         for i, j in rows:
             if i is not None and j is not None:
                 cells += self.cells(i, j, partner, gone, new)
@@ -116,15 +113,22 @@ class _Pair:
         """What cells hold besides text: images, lines, other tables."""
         for a, b in cells:
             if a.get("marks") or b.get("marks"):
-                compare_marks(self.ledger, self.prefix + _place(a), a.get("marks", []), b.get("marks", []),
-                              id(a) not in wrong)
+                compare_marks(
+                    self.ledger,
+                    self.prefix + _place(a),
+                    a.get("marks", []),
+                    b.get("marks", []),
+                    id(a) not in wrong,
+                )
             ours, theirs = a.get("tables", []), b.get("tables", [])
             if len(ours) != len(theirs):
                 self.ledger.cost("layout", 0)
                 self.layout(3, _place(a), f"tables {len(theirs)}, should be {len(ours)}")
             else:
                 for one, other in zip(ours, theirs):
-                    _Pair(one, other, f"{self.prefix}{_place(a)}, table inside: ", self.looks).examine()
+                    _Pair(
+                        one, other, f"{self.prefix}{_place(a)}, table inside: ", self.looks
+                    ).examine()
 
     # --- rows and columns ---
     def lines(self, ours, theirs, word):
@@ -139,14 +143,19 @@ class _Pair:
                 line = theirs[j] if i is None else ours[i]
                 self.ledger.cost("layout", 0, max(1, len(line)))
                 self.ledger.cost("content", 0, max(1, len(line)))
-                self.layout(3, f"{word} {(j if i is None else i) + 1}", "extra" if i is None else "missing")
+                self.layout(
+                    3, f"{word} {(j if i is None else i) + 1}", "extra" if i is None else "missing"
+                )
             else:
-                likeness = 1 - 1.5 * self.distance(ours[i], theirs[j])           # a line of strangers is no line
+                likeness = 1 - 1.5 * self.distance(
+                    ours[i], theirs[j]
+                )  # a line of strangers is no line
                 self.ledger.entries["layout"].append([max(1, len(ours[i])) / 2, max(0.0, likeness)])
         return pairs
 
     def distance(self, a, b):
-        """0 for two lines with the same cells in the same order, almost 0 in any order, near 1 for two strangers."""
+        """0 for two lines with the same cells in the same order, almost 0 in any order, near 1 for
+        two strangers."""
         if not a or not b:
             return 0.0 if not a and not b else 1.0
         key = id(a), id(b)
@@ -163,11 +172,14 @@ class _Pair:
         if self.budget < 0:
             return strange
         if len(a) == len(b) and shared <= sum(x == y for x, y in zip(ours, theirs)):
-            self.budget -= len(a)                           # no cell of one is elsewhere in the other
-            return min(strange, sum(map(_text_distance, ours, theirs)) / longest)
+            self.budget -= len(a)  # no cell of one is elsewhere in the other
+            return min(strange, sum(map(text_distance, ours, theirs)) / longest)
         self.budget -= len(a) * len(b)
-        pairs = align(ours, theirs, _text_distance, 0.5)
-        off = sum(0.5 if None in pair else _text_distance(ours[pair[0]], theirs[pair[1]]) for pair in pairs)
+        pairs = align(ours, theirs, text_distance, 0.5)
+        off = sum(
+            0.5 if None in pair else text_distance(ours[pair[0]], theirs[pair[1]])
+            for pair in pairs
+        )
         return min(strange, off / longest)
 
     def texts(self, line, ours):
@@ -177,7 +189,8 @@ class _Pair:
         return self.read[id(line)]
 
     def pair_lines(self, ours, theirs, gap=0.42):
-        """Pairs of lines by content: in order, or, where that explains more, in any order at a gap a move."""
+        """Pairs of lines by content: in order, or, where that explains more, in any order at a gap
+        a move."""
         n, m = len(ours), len(theirs)
         if n == m:
             if all(self.texts(a, True) == self.texts(b, False) for a, b in zip(ours, theirs)):
@@ -188,18 +201,34 @@ class _Pair:
         free = assign(ours, theirs, self.distance, gap)
 
         def cost(chosen):
-            return sum(gap if None in pair else self.distance(ours[pair[0]], theirs[pair[1]]) for pair in chosen)
+            return sum(
+                gap if None in pair else self.distance(ours[pair[0]], theirs[pair[1]])
+                for pair in chosen
+            )
+
         moves = len([i for i, _ in free if i is not None]) - _rising([j for _, j in free])
         return free if cost(free) + gap * max(1, moves) < cost(pairs) - 1e-6 else pairs
 
     def pair_many(self, ours, theirs, gap):
-        """As `pair_lines` for long tables: lines that are equal and unique face each other, the rest lie between."""
-        keys = [[tuple(self.texts(line, own)) for line in lines] for lines, own in ((ours, True), (theirs, False))]
+        """As `pair_lines` for long tables: lines that are equal and unique face each other, the
+        rest lie between."""
+        keys = [
+            [tuple(self.texts(line, own)) for line in lines]
+            for lines, own in ((ours, True), (theirs, False))
+        ]
         counts = [Counter(lines) for lines in keys]
         places = {key: j for j, key in enumerate(keys[1])}
-        anchors = [(i, places[key]) for i, key in enumerate(keys[0]) if counts[0][key] == counts[1][key] == 1]
-        swaps = [(i, j) for i, j in anchors if i != j and (j, i) in set(anchors)] if len(ours) == len(theirs) else []
-        if swaps and len(swaps) <= 8:                       # the order is kept but for a few lines that changed places
+        anchors = [
+            (i, places[key])
+            for i, key in enumerate(keys[0])
+            if counts[0][key] == counts[1][key] == 1
+        ]
+        swaps = (
+            [(i, j) for i, j in anchors if i != j and (j, i) in set(anchors)]
+            if len(ours) == len(theirs)
+            else []
+        )
+        if swaps and len(swaps) <= 8:  # the order is kept but for a few lines that changed places
             fixed = dict((k, k) for k in range(len(ours))) | dict(swaps)
             return sorted(fixed.items())
         pairs, i, j = [], 0, 0
@@ -213,18 +242,29 @@ class _Pair:
     def pair_between(self, ours, theirs, left, right, gap):
         if len(left) * len(right) <= 2500 and self.budget > 0:
             found = align(left, right, lambda i, j: self.distance(ours[i], theirs[j]), gap)
-            return [(None if i is None else left[i], None if j is None else right[j]) for i, j in found]
+            return [
+                (None if i is None else left[i], None if j is None else right[j]) for i, j in found
+            ]
         both = min(len(left), len(right))
-        return [*zip(left[:both], right[:both]), *((i, None) for i in left[both:]), *((None, j) for j in right[both:])]
+        return [
+            *zip(left[:both], right[:both]),
+            *((i, None) for i in left[both:]),
+            *((None, j) for j in right[both:]),
+        ]
 
     # --- cells ---
     def cells(self, i, j, partner, gone, new):
-        """Pair the cells of row `i` of the true table with those of row `j`; tell missing, extra and merged ones."""
-        ours = [c for c in self.ours[i] if not set(range(c["col"], c["col"] + c["colspan"])) <= gone]
-        theirs = [c for c in self.theirs[j] if not set(range(c["col"], c["col"] + c["colspan"])) <= new]
+        """Pair the cells of row `i` of the true table with those of row `j`; tell missing, extra
+        and merged ones."""
+        ours = [
+            c for c in self.ours[i] if not set(range(c["col"], c["col"] + c["colspan"])) <= gone
+        ]
+        theirs = [
+            c for c in self.theirs[j] if not set(range(c["col"], c["col"] + c["colspan"])) <= new
+        ]
 
         def distance(a, b):
-            apart = _text_distance(self.text(a, True), self.text(b, False))
+            apart = text_distance(self.text(a, True), self.text(b, False))
             return 0.6 * apart + 0.1 * (partner.get(a["col"]) != b["col"])
         if len(ours) == len(theirs):
             order = sorted(ours, key=lambda c: partner.get(c["col"]) or 0)
@@ -248,32 +288,43 @@ class _Pair:
         return faced
 
     def lonely(self, a, b, pairs, row):
-        """A cell without a partner in its row, unless a span that changed took or gave its place."""
+        """A cell without a partner in its row, unless a span that changed took or gave its
+        place."""
         for x, y in pairs:
             wide, narrow = (y, x) if b is None else (x, y)
             if wide["colspan"] > narrow["colspan"] or wide["rowspan"] > narrow["rowspan"]:
                 self.ledger.cost("content", 0)
                 return
         cell = a or b
-        above = [c for c in (self.p if b is None else self.t)["cells"]
-                 if c["rowspan"] > 1 and c["row"] < cell["row"] < c["row"] + c["rowspan"] and c["col"] == cell["col"]]
+        above = [
+            c
+            for c in (self.p if b is None else self.t)["cells"]
+            if c["rowspan"] > 1
+            and c["row"] < cell["row"] < c["row"] + c["rowspan"]
+            and c["col"] == cell["col"]
+        ]
         if above:
             return
         self.ledger.cost("layout", 0)
         self.ledger.cost("content", 0)
-        self.layout(3, f"row {row + 1}, column {cell['col'] + 1}", "missing" if b is None else "extra")
+        self.layout(
+            3, f"row {row + 1}, column {cell['col'] + 1}", "missing" if b is None else "extra"
+        )
 
     def spans(self, a, b):
         for key, word in (("colspan", "column"), ("rowspan", "row")):
             if a[key] != b[key]:
                 self.whole = False
                 self.ledger.cost("layout", 0, 2)
-                self.layout(3, _place(a), f"spans {b[key]} {word}{'s' * (b[key] > 1)}, should be {a[key]}")
+                self.layout(
+                    3, _place(a), f"spans {b[key]} {word}{'s' * (b[key] > 1)}, should be {a[key]}"
+                )
             elif a[key] > 1:
                 self.ledger.agree("layout")
 
     def contents(self, cells):
-        """Tell wrong texts; two cells that hold each other's text are swapped. Returns the ids of the wrong ones."""
+        """Tell wrong texts; two cells that hold each other's text are swapped. Returns the ids of
+        the wrong ones."""
         wrong, swapped, waiting = set(), set(), {}
         for a, b in cells:
             if a.get("tables") and b.get("tables"):
@@ -297,9 +348,16 @@ class _Pair:
                 self.ledger.cost("content", 0.3)
             elif not found or not expected:
                 category = "numeric_error" if number_like(found or expected) else "text_error"
-                self.ledger.differ("content", 0, category, 3 if category == "numeric_error" else 2,
-                                   self.prefix + _place(a), f"empty, should be '{shorten(expected)}'" if expected
-                                   else f"reads '{shorten(found)}', should be empty")
+                self.ledger.differ(
+                    "content",
+                    0,
+                    category,
+                    3 if category == "numeric_error" else 2,
+                    self.prefix + _place(a),
+                    f"empty, should be '{shorten(expected)}'"
+                    if expected
+                    else f"reads '{shorten(found)}', should be empty",
+                )
             else:
                 category, level, credit = cell_error(found, expected)
                 self.ledger.differ("content", credit, category, level, self.prefix + _place(a),
@@ -309,7 +367,8 @@ class _Pair:
 
 # --- helpers ---
 def _tell_moves(ledger, places, numbers, word, weight, prefix):
-    """Tell swaps and moves of lines or tables; returns how many. `places` are where those numbered so are now.
+    """Tell swaps and moves of lines or tables; returns how many. `places` are where those numbered
+    so are now.
 
     A line that moved pushes those in between by one; only the one that went furthest is told.
     """
@@ -350,14 +409,20 @@ def _by_column(table):
 
 
 def _rising(places):
-    """Length of the longest rising subsequence of `places` (None aside, which counts as in order)."""
+    """Length of the longest rising subsequence of `places` (None aside, which counts as in
+    order)."""
     steps = [(k, place) for k, place in enumerate(places) if place is not None]
     return len(_longest_rising(steps)) + len(places) - len(steps)
 
 
 def _longest_rising(pairs):
-    """Most of the pairs (k, place), k rising, whose places rise too. Patience sorting, O(n log n)."""
-    tops, ends, before = [], [], []         # the least place that ends a run of each length; which pair that is
+    """Most of the pairs (k, place), k rising, whose places rise too. Patience sorting, O(n log
+    n)."""
+    tops, ends, before = (
+        [],
+        [],
+        [],
+    )  # the least place that ends a run of each length; which pair that is
     for k, (_, place) in enumerate(pairs):
         length = bisect.bisect_left(tops, place)
         before.append(ends[length - 1] if length else None)
@@ -368,10 +433,3 @@ def _longest_rising(pairs):
         chosen.append(pairs[k])
         k = before[k]
     return chosen[::-1]
-
-
-def _text_distance(a, b):
-    """0 for the same text, up to 0.8: a cell that reads otherwise is nearer than two without a partner."""
-    if a == b:
-        return 0.0
-    return 0.8 - 0.4 * similar(a, b)

@@ -1,4 +1,6 @@
-"""When a change can be seen in a picture: by the pixels alone, which no scene and no label has a say in."""
+"""When a change can be seen in a picture: by the pixels alone, which no scene and no label has a
+say in."""
+
 import numpy as np
 from PIL import ImageFilter
 
@@ -6,10 +8,11 @@ SHARE, LEVEL, SHIFT = 0.001, 40, 2
 
 
 def differing(a, b, shift=0):
-    """Share of the pixels of two pictures that differ by more than 40 of 255, the smaller one put on white.
+    """Share of the pixels of two pictures that differ by more than 40 of 255, the smaller one put
+    on white.
 
-    shift: a pixel of one picture may lie between the darkest and the lightest of those so many px around it in the
-    other: what only moved a little does not differ.
+    shift: a pixel of one picture may lie between the darkest and the lightest of those so many px
+    around it in the other: what only moved a little does not differ.
     """
     if a.size == b.size and a.tobytes() == b.tobytes():
         return 0.0

@@ -23,7 +23,8 @@ EVERYWHERE = (-1e9, -1e9, 1e9, 1e9)
 
 @dataclass(slots=True)
 class Glyph:
-    """One letter: its baseline runs from (x, y) to (x + width, y); sizes in px, y grows downwards."""
+    """One letter: its baseline runs from (x, y) to (x + width, y); y grows downwards."""
+
     char: str
     x: float
     y: float
@@ -66,7 +67,6 @@ def read_paint(pdf):
 
 class _Objects:
     """The objects of a PDF. plain: {number: text}; streams: {number: (dictionary, read)}."""
-
     def __init__(self, pdf):
         self.plain, self.streams, place = {}, {}, 0
         for start in re.finditer(rb"(\d+) 0 obj\n", pdf):
@@ -109,7 +109,7 @@ class _Objects:
         return text[start.end():] if start else b""
 
     def references(self, resources, kind):
-        """{name: number of the object} of the fonts, images or patterns in a resource dictionary."""
+        """{name: number of the object} of the fonts or images of a resource dictionary."""
         part = re.search(rb"/" + kind + rb"\s*<<(.*?)>>", resources, re.S)
         pairs = re.findall(rb"/(\S+) (\d+) 0 R", part[1]) if part else ()
         return {name: int(number) for name, number in pairs}
@@ -175,7 +175,6 @@ def _times(m, n):
 
 class _Painter:
     """Runs the operators that Cairo writes and notes what they paint."""
-
     def __init__(self, book):
         self.book, self.glyphs, self.shapes, self.fonts, self.order = book, [], [], {}, 0
 
@@ -225,7 +224,8 @@ class _Level:
         self.pen, self.line, self.font = IDENTITY, IDENTITY, None
 
     def draw(self, content):
-        """Operators outside of text. Most are rectangles, "x y w h re f", one a line and many twice."""
+        """Operators outside of text. Most are rectangles, one a line, and many stand there
+        twice."""
         operands, seen = self.words, set()
         for line in content.split(b"\n"):
             if line in seen:
@@ -244,9 +244,6 @@ class _Level:
                 else:
                     operands.append(word)
 
-    def numbers(self, operands):
-        return [float(word) for word in operands]
-
     # paths
     def rectangle(self, operands):
         self.end_part()
@@ -255,13 +252,13 @@ class _Level:
 
     def move(self, operands):
         self.end_part()
-        self.path.append(self.numbers(operands))
+        self.path.append(_numbers(operands))
 
     def go(self, operands):
-        self.path.append(self.numbers(operands))
+        self.path.append(_numbers(operands))
 
     def bend(self, operands):
-        values = self.numbers(operands)
+        values = _numbers(operands)
         self.path += zip(values[::2], values[1::2])
         self.curved = True
 
@@ -321,7 +318,7 @@ class _Level:
             self.state = self.stack.pop()
 
     def transform(self, operands):
-        self.state.matrix = _times(self.numbers(operands), self.state.matrix)
+        self.state.matrix = _times(_numbers(operands), self.state.matrix)
 
     def fill_color(self, operands):
         self.state.fill = _color(operands)
@@ -337,7 +334,7 @@ class _Level:
 
     def dashes(self, operands):
         inside = b" ".join(operands).partition(b"[")[2].partition(b"]")[0]
-        self.state.dashes = tuple(self.numbers(inside.split()))
+        self.state.dashes = tuple(_numbers(inside.split()))
 
     def shade(self, operands):
         self.boxes = [self.state.clip]
@@ -363,7 +360,7 @@ class _Level:
         for match in SHOWN.finditer(text):
             numbers, operator, font, shown, single, color, _, name = match.groups()
             if operator == b"Tm":
-                self.pen = self.line = self.numbers(numbers.split())
+                self.pen = self.line = _numbers(numbers.split())
             elif operator == b"Td":
                 x, y = map(float, numbers.split())
                 self.pen = self.line = _times((1.0, 0.0, 0.0, 1.0, x, y), self.line)
@@ -410,6 +407,10 @@ OPERATORS = {
     b"w": _Level.pen_width, b"d": _Level.dashes, b"sh": _Level.shade, b"Do": _Level.use,
 } | dict.fromkeys((b"h", b"J", b"j", b"M", b"i", b"ri", b"cs", b"CS", b"BDC", b"BMC", b"EMC"),
                   lambda level, operands: None)
+
+
+def _numbers(words):
+    return [float(word) for word in words]
 
 
 def _color(operands):

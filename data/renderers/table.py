@@ -10,10 +10,11 @@ from PIL import Image, ImageChops, ImageOps
 
 from data.renderers.paint import read_paint
 from data.renderers.scene import RenderError, on_canvas, short, target_size
-from data.renderers.table_scene import Pixels, Scene, find_places
+from data.renderers.table_places import Pixels, find_places
+from data.renderers.table_scene import Scene
 
 # An author's style sheet that comes first, so that every rule of the page's own wins over it.
-# :where() has no weight: a page's rule for th wins over it, and so does an attribute that it spares.
+# :where() has no weight: a page's rule for th wins over it, and so do attributes that it spares.
 TABLE_CSS = """body{margin:3px;text-align:left;color:black}
 body,table{font:11px "DejaVu Sans"}
 table{border-collapse:collapse}
@@ -127,7 +128,9 @@ def _read_scene(tree, book, image):
 # --- the grid of HTML ---
 def is_html(code):
     """Whether a program is HTML: it has a tag of a table that no code span of Markdown quotes."""
-    return re.search(r"<\s*(table|tr|td|th)\b", re.sub(r"(`+)[^`\n]+\1", "", code), re.I) is not None
+    return (
+        re.search(r"<\s*(table|tr|td|th)\b", re.sub(r"(`+)[^`\n]+\1", "", code), re.I) is not None
+    )
 
 
 def table_rows(table):
