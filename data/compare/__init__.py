@@ -27,7 +27,13 @@ what a model gets wrong by itself is labelled as exactly as what was damaged on 
 | | line style, marker, pattern, grid, frame | style | always | | |
 | table | row, column, cell missing or extra; span | layout | | | always |
 | | rows, columns, cells swapped or moved; header | layout | | always | |
-| | alignment, bold, colours | layout | always | | |
+| | alignment, bold, slant, typeface, lines at letters, colours (> 4 Lab) | layout | always | | |
+| | border missing, extra, of another style; > 1 px wider, > 15 Lab | layout | always | | |
+| | letters > 10 % larger, > 8 % wider spaced; padding > 4 px, indent > 6 px | layout | always | | |
+| | row > 6 px and 15 % higher, column > 10 px and 15 % wider than its text needs | layout | always | | |
+| | lines of a cell, caption's place, gaps between cells > 2 px | layout | always | | |
+| | text around tables moved > 15 px across, > 20 px down; lines, painted areas | layout | always | | |
+| | image missing or extra; text on the other side of a table; tables swapped | layout | | always | |
 | | word | text | similarity >= 0.6 | else, empty | |
 | | number, relative | numeric | other writing, < 2 % | < 10 %, unit | else, sign, empty |
 | svg | shape missing, extra | structure | | | always |

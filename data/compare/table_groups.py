@@ -5,7 +5,7 @@ from data.compare.colors import color_distance, color_name
 from data.compare.ledger import COLOR, severity
 from data.compare.words import shorten
 
-SIZE, BORDER_WIDTH, BORDER_COLOR = 0.10, 1.0, 20.0      # see data/compare/table_looks.py
+SIZE, BORDER_WIDTH, BORDER_COLOR = 0.10, 1.0, 15.0      # see data/compare/table_looks.py
 
 
 def _flag(yes, no):

@@ -7,9 +7,10 @@ beyond which a difference is minor:
 | what | no error up to |
 | --- | --- |
 | size of letters | 10 % |
-| border | 1 px of its width, 20 in CIE Lab of its colour |
+| border | 1 px of its width, 15 in CIE Lab of its colour |
 | padding left and right of the text | 4 px |
 | indent of a line | 6 px |
+| gap between cells | 2 px |
 | height of a row beyond its lines | 6 px, and 15 % of it |
 | width of a column beyond its text | 10 px, and 15 % of it |
 | spacing of letters | 8 % of the width of the text |
@@ -27,7 +28,7 @@ from data.compare.table_groups import (
 )
 from data.compare.words import plain, shorten
 
-PAD, INDENT = 4.0, 6.0
+PAD, INDENT, GAP = 4.0, 6.0, 2
 ROW, COLUMN, SPACING = (6.0, 0.15), (10.0, 0.15), 0.08
 SIDES = ("top", "right", "bottom", "left")
 HEADER = {
@@ -95,6 +96,10 @@ class Looks:
         """Enter how paired cells differ in looks. wrong: ids of the cells whose text is wrong."""
         found = Groups(self.ledger, prefix, cells)
         self.caption(t, p, prefix)
+        found_gaps, gaps = p.get("apart", [0, 0]), t.get("apart", [0, 0])
+        if max(abs(a - b) for a, b in zip(found_gaps, gaps)) > GAP:
+            wide, right = max(found_gaps), max(gaps)
+            self.tell(prefix + "table", f"cells {wide} px apart, should be {right}")
         for a, b in cells:
             self.cell(found, a, b, id(a) not in wrong)
         self.borders(found, t, p, cells)
@@ -294,6 +299,18 @@ class Looks:
             for k in sorted(apart):
                 for a in (a for a, _ in cells if a[("row", "col")[axis]] == k):
                     found.add(a, word, *apart[k][1:])
+        if alone and not (found.groups or found.single):
+            self.shifts(found, cells)
+
+    @staticmethod
+    def shifts(found, cells):
+        """Text that is further from its side though nothing else differs: its cell grew with it."""
+        for a, b in cells:
+            if "indent" in a and "indent" in b and a["lines"] == b["lines"] == 1:
+                k = a["align"] == "right"
+                limit = INDENT if a["align"] else COLUMN[0]
+                if a["align"] != "center" and abs(b["indent"][k] - a["indent"][k]) > limit:
+                    found.add(a, "indent", b["indent"][k], a["indent"][k])
 
     @staticmethod
     def touched(cells, changed, axis):

@@ -215,3 +215,33 @@ class Edges:
         x0, y0, x1, y1 = box
         return [self.on(True, y0, x0, x1), self.on(False, x1, y0, y1), self.on(True, y1, x0, x1),
                 self.on(False, x0, y0, y1)]
+
+
+# --- 4. marks ---
+def put_together(found):
+    """[(kind, box, colour)], pieces that touch put together; kind: image, line, area or ground."""
+    pieces, marks = [], []
+    for kind, box, color in found:
+        (marks if kind in ("image", "ground") or len(found) > 60 else pieces).append(
+            (kind, box, color)
+        )
+    while pieces:
+        _, box, color = pieces.pop()
+        largest, grown = area_of(box), True
+        while grown:
+            grown = False
+            for piece in list(pieces):
+                x0, y0, x1, y1 = piece[1]
+                if x0 <= box[2] + 1 and box[0] <= x1 + 1 and y0 <= box[3] + 1 and box[1] <= y1 + 1:
+                    color, largest = max((largest, color), (area_of(piece[1]), piece[2]))[::-1]
+                    box = min(x0, box[0]), min(y0, box[1]), max(x1, box[2]), max(y1, box[3])
+                    pieces.remove(piece)
+                    grown = True
+        marks.append(("line" if min(box[2] - box[0], box[3] - box[1]) <= 4 else "area", box, color))
+    return [
+        ("area" if kind in ("fill", "stroke") else kind, box, color) for kind, box, color in marks
+    ]
+
+
+def area_of(box):
+    return (box[2] - box[0]) * (box[3] - box[1])

@@ -10,7 +10,16 @@ import math
 
 import numpy as np
 
-from data.renderers.table_places import Edges, Finder, Place, blend, find_lines, is_near
+from data.renderers.table_places import (
+    Edges,
+    Finder,
+    Place,
+    area_of,
+    blend,
+    find_lines,
+    is_near,
+    put_together,
+)
 
 LIGATURES = {"\ufb00": "ff", "\ufb01": "fi", "\ufb02": "fl", "\ufb03": "ffi", "\ufb04": "ffl"}
 BREAKS = {"br", "p", "div", "li", "ul", "ol", "dl", "dt", "dd", "pre", "table", "tr", "caption",
@@ -159,8 +168,8 @@ class Scene:
             if shape.kind == "fill" and color and covered:
                 for word in covered:
                     word.ground = color
-                    word.back = color if _area(box) < 2 * around else None
-            if shape.kind == "fill" and color and covered and _area(box) < 2 * around:
+                    word.back = color if area_of(box) < 2 * around else None
+            if shape.kind == "fill" and color and covered and area_of(box) < 2 * around:
                 continue
             if not self.pixels.is_flat([box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1]):
                 place.marks.append((shape.kind, box, color or self.pixels.thumbnail(box)))
@@ -250,7 +259,7 @@ class Scene:
                 above = sum(table.box[1] < row[0].y for table in tables)
                 lines.append({"above": above, "x": round(row[0].x - left), "y": round(row[0].y),
                               "letters": sum(len(word.text) for word in row)})
-        for kind, (x0, y0, x1, y1), color in _marks(self.page.marks):
+        for kind, (x0, y0, x1, y1), color in put_together(self.page.marks):
             above = sum(table.box[1] < y0 for table in tables)
             marks.append({"kind": kind, "color": color, "above": above,
                           "box": [round(x0 - left), 0, round(x1 - x0), round(y1 - y0)]})
@@ -274,6 +283,7 @@ class Scene:
         outer = min(cells, key=lambda cell: cell.box[0], default=None)
         apart = outer and outer.box[0] - x0 > 1.3 + _thickness(outer.borders[3]) / 2
         return {"rows": len(tops), "cols": len(lefts), "box": [round(v, 1) for v in place.box],
+                "apart": _gaps(cells),
                 "caption": _text(caption) if caption else "",
                 "caption_look": caption and {
                     "side": "top" if caption.box[1] < y0 + 1 else "bottom",
@@ -313,7 +323,7 @@ class Scene:
                         round(box[3] - box[1]),
                     ],
                 }
-                for kind, box, color in _marks(cell.marks)
+                for kind, box, color in put_together(cell.marks)
             ]
         if nested:
             entry |= {"nested": True, "tables": nested}
@@ -337,33 +347,19 @@ def _thickness(border):
     return float(border.split()[1]) if border else 0.0
 
 
-def _marks(found):
-    """[(kind, box, colour)], pieces that touch put together; kind: image, line, area or ground."""
-    pieces, marks = [], []
-    for kind, box, color in found:
-        (marks if kind in ("image", "ground") or len(found) > 60 else pieces).append(
-            (kind, box, color)
-        )
-    while pieces:
-        _, box, color = pieces.pop()
-        largest, grown = _area(box), True
-        while grown:
-            grown = False
-            for piece in list(pieces):
-                x0, y0, x1, y1 = piece[1]
-                if x0 <= box[2] + 1 and box[0] <= x1 + 1 and y0 <= box[3] + 1 and box[1] <= y1 + 1:
-                    color, largest = max((largest, color), (_area(piece[1]), piece[2]))[::-1]
-                    box = min(x0, box[0]), min(y0, box[1]), max(x1, box[2]), max(y1, box[3])
-                    pieces.remove(piece)
-                    grown = True
-        marks.append(("line" if min(box[2] - box[0], box[3] - box[1]) <= 4 else "area", box, color))
-    return [
-        ("area" if kind in ("fill", "stroke") else kind, box, color) for kind, box, color in marks
-    ]
-
-
-def _area(box):
-    return (box[2] - box[0]) * (box[3] - box[1])
+def _gaps(cells):
+    """How far cells are apart, across and down, in px: the usual gap between neighbours."""
+    gaps = []
+    for axis in (0, 1):
+        lines = collections.defaultdict(list)
+        for cell in cells:
+            lines[round(cell.box[1 - axis])].append(cell.box)
+        found = collections.Counter()
+        for boxes in lines.values():
+            boxes.sort(key=lambda box: box[axis])
+            found.update(max(0, round(b[axis] - a[axis + 2])) for a, b in zip(boxes, boxes[1:]))
+        gaps.append(found.most_common(1)[0][0] if found else 0)
+    return gaps
 
 
 def _ranks(values):
