@@ -25,9 +25,8 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
 
     TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included. Insert and delete cost
     1; rename 1 if tag or spans differ, else for cells the normalised Levenshtein distance over characters and inline
-    tags. Departures: `th` counts as `td`; Markdown tables count, without the tags that back ticks
-    make; a span that is no number is 1; two empty tables
-    give 1. No table gives 0.
+    tags. Departures: `th` counts as `td`; Markdown tables count, without the tags that back ticks make; a span that is
+    no number is 1; two empty tables give 1. No table gives 0.
 
     >>> round(teds("<table><tr><td>ab<td>7</table>", "<table><tr><th>ab<td>9</table>"), 4)
     0.6667
