@@ -72,10 +72,10 @@ class _Objects:
         for start in re.finditer(rb"(\d+) 0 obj\n", pdf):
             if start.start() < place:
                 continue
-            head = pdf.find(b"\nstream\n", start.end())
             end = pdf.find(b"\nendobj", start.end())
+            head = pdf.find(b"\nstream\n", start.end(), end)
             number = int(start[1])
-            if not 0 <= head < end:
+            if head < 0:
                 self.plain[number] = pdf[start.end():end]
                 place = end
                 continue

@@ -68,8 +68,8 @@ class Pixels:
     """The picture at its natural size, as one number a pixel."""
 
     def __init__(self, image):
-        rgb = np.asarray(image).astype(np.uint32)
-        self.flat = rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+        pixels = np.frombuffer(image.tobytes("raw", "BGRX"), "<u4") & 0xFFFFFF
+        self.flat = pixels.reshape(image.height, image.width)
         self.height, self.width = self.flat.shape
 
     def crop(self, box):
@@ -87,7 +87,7 @@ class Pixels:
         part = self.crop(box)
         if not part.size:
             return "#ffffff"
-        ring = [part[0, ::3], part[-1, ::3], part[::3, 0], part[::3, -1]]
+        ring = [part[0, ::5], part[-1, ::5], part[::3, 0], part[::3, -1]]
         color = collections.Counter(np.concatenate(ring).tolist()).most_common(1)[0][0]
         return f"#{color:06x}"
 
@@ -167,19 +167,32 @@ def _bands(shape):
             and max(box[2] - box[0], box[3] - box[1]) > 3]
 
 
+def _rows(line):
+    """The rows of pixels in which an edge may have a line on it."""
+    reach = line.thick / 2 + THINNEST
+    return range(math.floor(line.place - reach), math.floor(line.place + reach) + 1)
+
+
 class Edges:
     """Looks up the lines that lie on an edge: by its middle, else by the row of pixels."""
 
     def __init__(self, lines):
-        self.rows, self.spots = collections.defaultdict(list), collections.defaultdict(list)
+        self.lines, self.used = lines, set()
+        self.spots = collections.defaultdict(list)
         for line in lines:
-            reach = line.thick / 2 + THINNEST
             middle = (line.low + line.high) / 2
-            for key in range(math.floor(line.place - reach), math.floor(line.place + reach) + 1):
-                self.rows[line.flat, key].append(line)
-                for spot in {math.floor(middle - 0.5), math.floor(middle + 0.5)}:
-                    self.spots[line.flat, key, spot].append(line)
-        self.used = set()
+            for row in _rows(line):
+                self.spots[line.flat, row, math.floor(middle - 0.5)].append(line)
+                self.spots[line.flat, row, math.floor(middle + 0.5)].append(line)
+
+    @functools.cached_property
+    def rows(self):
+        """{(flat, row of pixels): lines}, for edges whose line is longer than they are."""
+        rows = collections.defaultdict(list)
+        for line in self.lines:
+            for row in _rows(line):
+                rows[line.flat, row].append(line)
+        return rows
 
     def on(self, flat, place, low, high):
         """How an edge is drawn, "solid 1 #000000", or None."""

@@ -5,10 +5,9 @@ of its own; what stands in it comes from the paint. So a style that has no effec
 scene, and an effect needs no rule of ours: pseudo elements, list markers, capitals, inherited and
 invisible text are told as they were drawn.
 """
+import bisect
 import collections
 import math
-
-import numpy as np
 
 from data.renderers.table_places import (
     Edges,
@@ -372,12 +371,9 @@ def _ranks(values):
 
 
 def _rank(found, value, count=False):
-    """Index of the place nearest to `value`; with `count`, how many begin before it."""
-    if count:
-        return sum(place < value for place in found) if len(found) < 50 else int(
-            np.searchsorted(found, value))
-    k = int(np.searchsorted(found, value + 1e-6))
-    return max(0, k - 1)
+    """Index of the place that begins at or before `value`; with `count`, how many begin before it."""
+    k = bisect.bisect_left(found, value + (0.0 if count else 1e-6))
+    return k if count else max(0, k - 1)
 
 
 def _alignment(place):
