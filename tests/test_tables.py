@@ -225,6 +225,7 @@ def test_the_page_wins_over_the_base_sheet():
 
 # --- 5. what is said ---
 PAIRS = [  # style and content as they should be, as they are, errors
+    (("", "alphabetical"), (" style='font-size:10px'", "alphabetical"), []),
     (("", "alpha"), (" style='font-size:10.5px'", "alpha"), []),
     (("", "alpha"), (" style='padding:3px 6px'", "alpha"), []),
     (("", "alpha"), (" style='border-width:2px'", "alpha"), []),

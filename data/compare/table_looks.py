@@ -71,6 +71,10 @@ class _Picture:
             parts.append(blank + {"sup": "^", "sub": "_", "": ""}[shift] + text.lstrip())
         return plain("".join(parts))
 
+    def size(self, cell):
+        """Size of the first letters of a cell, in px."""
+        return self.styles[self.runs(cell)[0]["style"]]["size"]
+
     def letters(self, runs):
         """[style] of each letter that is no blank."""
         styles = []
@@ -188,13 +192,10 @@ class Looks:
                 else "lines break elsewhere",
             )
             return
-        if (
-            "ink" in a
-            and "ink" in b
-            and not found.has(a)
-            and abs(b["ink"] / a["ink"] - 1) > SPACING
-        ):
-            found.add(a, "spacing", b["ink"], a["ink"])
+        if "ink" in a and "ink" in b and not found.has(a):
+            sizes = self.true.size(a), self.pred.size(b)
+            if abs(b["ink"] / a["ink"] * sizes[0] / sizes[1] - 1) > SPACING:
+                found.add(a, "spacing", b["ink"], a["ink"])
         if a["lines"] != 1 or b["lines"] != 1 or "indent" not in a or "indent" not in b:
             return
         if a["align"] == b["align"] and a["align"] in ("left", "right"):
@@ -296,6 +297,10 @@ class Looks:
             if broken and axis and apart:                   # one column takes from the others
                 widest = max(apart, key=lambda k: apart[k][0])
                 apart = {widest: apart[widest]}
+            if axis and len(apart) == len(spare[0]) > 1:     # one cause: the width of the table
+                size, right = (side["box"][2] - side["box"][0] for side in (p, t))
+                self.tell(found.prefix + "table", f"width {size:.0f} px, should be {right:.0f}")
+                continue
             for k in sorted(apart):
                 for a in (a for a, _ in cells if a[("row", "col")[axis]] == k):
                     found.add(a, word, *apart[k][1:])
