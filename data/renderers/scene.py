@@ -86,14 +86,15 @@ _SHAPE = {"type": "", "box": [0.0] * 4, "fill": _FILL, "fill_opacity": 0.0, "str
 # Of tables, in px of the picture at its natural size. styles: how letters look; edges: how the four
 # sides of a cell are drawn; both are referred to by number. breaks: letters before each line break;
 # width, ink, indent: of the text; nested, tables: the tables inside.
-_RUN, _MARK = {"text": "", "style": 0}, {"kind": "", "color": "", "box": _BOX}
+_RUN, _PLACE = {"text": "", "style": 0}, [0.0] * 4
+_MARK = {"kind": "", "color": "", "box": _PLACE}
 _ALIGN = ("left", "center", "right", None)      # null: there is no room to tell
 _CELL = {"row": 0, "col": 0, "rowspan": 0, "colspan": 0, "text": "", "header": True,
          "align": _ALIGN, "valign": ("top", "middle", "bottom", None), "bold": True, "color": COLOR,
-         "background": COLOR, "box": _BOX, "pad": [0.0, 0.0], "edges": 0, "lines": 0, "style?": 0,
+         "background": COLOR, "box": _PLACE, "pad": [0.0, 0.0], "edges": 0, "lines": 0, "style?": 0,
          "runs?": [_RUN], "breaks?": [0], "marks?": [_MARK], "width?": 0.0, "ink?": 0.0,
          "indent?": [0.0, 0.0], "nested?": True}
-_TABLE = {"rows": 0, "cols": 0, "box": _BOX, "apart?": [0, 0], "caption": "", "edges": 0,
+_TABLE = {"rows": 0, "cols": 0, "box": _PLACE, "apart?": [0, 0], "caption": "", "edges": 0,
           "ground": COLOR, "caption_look": (None, {"side": ("top", "bottom"), "align": _ALIGN,
                                                    "ground?": COLOR, "runs": [_RUN]}),
           "cells": [_CELL]}
