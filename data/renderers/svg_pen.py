@@ -101,6 +101,12 @@ class Pen:
 
     def paint_with_alpha(self, alpha):
         before = self.surface.pictured(alpha, self)
+        node = self.surface.nodes[-1][0]
+        if node.tag == "image" and hasattr(node, "image_width") and self.surface.group is None:
+            import cairocffi  # its edges are as sharp as those of a rectangle
+            self.get_source().set_extend(cairocffi.EXTEND_PAD)
+            self.rectangle(0, 0, node.image_width, node.image_height)
+            self.clip()
         super().paint_with_alpha(alpha)
         self.surface.painted(before)
 
