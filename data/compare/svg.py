@@ -11,11 +11,12 @@ polygon or a path is the same shape. Three things decide what is an error:
 
 A drawing of which all shapes moved or grew alike has one error, or none within 3 % of the canvas.
 """
+import collections
 import math
 
 import numpy as np
 
-from data.compare.ledger import PLACE, WIDTH, partial, severity
+from data.compare.ledger import MANY, PLACE, WIDTH, partial, severity
 from data.compare.svg_outline import (
     WHOLE,
     cell,
@@ -32,6 +33,7 @@ from data.compare.svg_picture import Pictures
 from data.compare.svg_style import Finding, letter_findings, paint_findings
 from data.compare.svg_words import normal, reads
 from data.compare.words import should_be
+from data.verdict import Discrepancy
 
 MOST_TOLD = 60          # shapes that differ are told one by one up to here, the rest in one sentence
 MOST_ORDERED = 80       # pictures of more shapes are not asked for the order of painting
@@ -39,17 +41,18 @@ MOST_ORDERED = 80       # pictures of more shapes are not asked for the order of
 
 def examine_svg(true, pred, ledger):
     """Compare two SVG scenes; enter everything visible in `ledger`."""
-    ours, theirs = ([shape | {"rank": k} for k, shape in enumerate(scene["shapes"])]
-                    for scene in (true, pred))
+    ours, theirs = true["shapes"], pred["shapes"]
     if true.get("digest") and true.get("digest") == pred.get("digest"):
         for _ in ours:
             ledger.agree("shapes")
         return
-    ratio = [scene["viewbox"][2] / scene["viewbox"][3] for scene in (true, pred)]
+    ratio = [_ratio(scene) for scene in (true, pred)]
     if abs(ratio[0] / ratio[1] - 1) > 0.02:
         ledger.differ("shapes", 0, "structure_error", 2, "canvas",
                       should_be("width to height", ratio[1], ratio[0]))
     pairs = pair_up(ours, theirs)
+    ranks = {id(shape): k for k, shape in enumerate(theirs)}
+    order = [ranks[id(b)] for a, b in pairs if a and b]
     move = common_move([pair for pair in pairs if None not in pair]) if _mostly(pairs) else None
     if move:
         pairs = [(a, b and moved(b, move)) for a, b in pairs]
@@ -69,8 +72,32 @@ def examine_svg(true, pred, ledger):
         ledger.tell("structure_error", 3, "drawing", f"{more} more shapes differ")
         pictures.explain_all()
     both = [pair for pair in pairs if None not in pair]
-    _order(both, pictures, ledger)
+    _order(both, order, pictures, ledger)
     _guard(pairs, pictures, ledger)
+    _tell_in_one(ledger)
+
+
+def _ratio(scene):
+    """Width to height of a drawing."""
+    for width, height in ((scene["viewbox"] or [])[2:], scene["size"]):
+        if width and height and width > 0 < height:
+            return width / height
+    return 1.0
+
+
+def _tell_in_one(ledger):
+    """What is said of more than MANY shapes in the same words is one error."""
+    words = collections.Counter((error.category, error.description) for error in ledger.errors)
+    first, errors = set(), []
+    for error in ledger.errors:
+        key = error.category, error.description
+        if words[key] <= MANY:
+            errors.append(error)
+        elif key not in first:
+            first.add(key)
+            errors.append(Discrepancy(error.category, error.severity, f"{words[key]} shapes",
+                                      error.description))
+    ledger.errors = errors
 
 
 def _mostly(pairs):
@@ -165,7 +192,7 @@ def _pair(a, b, swap, pictures, ledger):
         geometry = _geometry(a, b) if gap > PLACE[0] else []
         same_place = not geometry
         groups.append((0.6, geometry))
-    groups.append((0.4, paint_findings(a, b, same_place)))
+    groups.append((0.4, paint_findings(a, b, same_place, pictures.same_size)))
     if swap:
         groups = [(weight, _swapped(findings, swap)) for weight, findings in groups]
     shows = {}
@@ -292,15 +319,15 @@ def _size_words(found, expected):
 
 
 # --- 3. order of painting ---
-def _order(pairs, pictures, ledger):
+def _order(pairs, ranks, pictures, ledger):
     """Shapes that overlap and are painted in another order, where that can be seen."""
-    ranks = [b["rank"] for _, b in pairs]
     if len(pairs) > MOST_ORDERED or ranks == sorted(ranks) or not pictures.known:
         return
     masks, wrong = {}, []
-    for m, (a, b) in enumerate(pairs):
-        for c, d in pairs[m + 1:]:              # a lies under c
-            if b["rank"] < d["rank"] or not _boxes_meet(a, c) or a.get("fill") == c.get("fill"):
+    for m, (a, _) in enumerate(pairs):
+        for n, (c, _) in enumerate(pairs[m + 1:], m + 1):       # a lies under c
+            alike = all(a.get(key) == c.get(key) for key in ("fill", "stroke"))
+            if ranks[m] < ranks[n] or alike or not _boxes_meet(a, c):
                 continue
             for shape in (a, c):
                 if id(shape) not in masks:

@@ -2,16 +2,18 @@
 import math
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import cKDTree
 
 from data.compare.colors import color_distance, lab
 from data.compare.ledger import PLACE
 from data.compare.svg_outline import centre, covers, outline_gap, sides
-from data.compare.svg_words import similar
+from data.compare.svg_words import normal
 
 GAP = 0.38              # leaving a shape alone costs as much: two further apart than two gaps are no pair
-MOST_AT_ONCE = 400      # shapes a side that are paired with the least sum; beyond, the nearest first
+MOST_AT_ONCE = 250      # shapes a side that are paired with the least sum; beyond, the nearest first
 FAR = 2.0
 
 
@@ -75,12 +77,13 @@ def _costs(left, right):
     for i, j in zip(*np.nonzero(near)):
         kinds[i, j] = outline_gap(left[i], right[j]) > PLACE[0]
     cost = 0.45 * away + 0.15 * size + 0.2 * paint + 0.2 * kinds
-    for i, a in enumerate(left):
-        if a["type"] == "text":
-            for j, b in enumerate(right):
-                if b["type"] == "text":
-                    cost[i, j] = 0.5 * (1 - similar(a["text"], b["text"])) + 0.4 * away[i, j] \
-                        + 0.1 * paint[i, j]
+    rows, columns = (np.flatnonzero(kind == "text") for kind in types)
+    if len(rows) and len(columns):
+        texts = [[normal(shapes[k]["text"]) for k in chosen]
+                 for shapes, chosen in ((left, rows), (right, columns))]
+        unlike = 1 - cdist(*texts, scorer=Levenshtein.normalized_similarity, dtype=np.float32)
+        both = np.ix_(rows, columns)
+        cost[both] = 0.5 * unlike + 0.4 * away[both] + 0.1 * paint[both]
     cost[(ours[3][:, None] != theirs[3]).any(2)] = FAR
     return cost
 
@@ -109,7 +112,7 @@ def _nearest(left, right):
         return np.hstack([0.45 * middles / 0.4, 0.15 * sizes / 0.5, 0.2 * colors / 60, FAR * flags])
 
     theirs = vectors(right)
-    away, who = cKDTree(theirs).query(vectors(left), k=min(8, len(right)), distance_upper_bound=2 * GAP)
+    away, who = cKDTree(theirs).query(vectors(left), k=min(4, len(right)), distance_upper_bound=2 * GAP)
     away, who = (np.atleast_2d(v).reshape(len(left), -1) for v in (away, who))
     found, used = {}, set()
     for k in np.argsort(away, axis=None, kind="stable"):

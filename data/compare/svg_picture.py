@@ -3,12 +3,13 @@ import base64
 import zlib
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageDraw
 
 from data.compare.svg_outline import segments
 
 NOISE = 1.5, 4.0        # of 255: what may differ in a place that is equal; in pictures of two sizes
-FAINT = 16.0            # of 255: a cell that differs by less is not counted by the guard
+# What the guard counts in two pictures of one size; 2 and 4 times as much is let pass in those of two sizes.
+FAINT = 16.0            # of 255: a cell that differs by less is not counted
 VISIBLE = 1.3e-4        # of the canvas: what differs at least, a full difference over so much of it
 
 
@@ -18,11 +19,12 @@ class Pictures:
     def __init__(self, true, pred, move):
         images = [_unpack(scene.get("picture")) for scene in (true, pred)]
         self.known = None not in images
+        self.same_size = true["size"] == pred["size"] and move is None
         if not self.known:
             return
-        self.same_size = true["size"] == pred["size"] and move is None
+        self.faint, self.visible = (FAINT, VISIBLE) if self.same_size else (2 * FAINT, 4 * VISIBLE)
         size = tuple(min(image.size[k] for image in images) for k in (0, 1))
-        images = [image if image.size == size else image.resize(size, Image.Resampling.BOX)
+        images = [image if image.size == size else image.resize(size, Image.Resampling.BILINEAR)
                   for image in images]
         if move is not None:
             sx, sy, tx, ty = move
@@ -34,7 +36,7 @@ class Pictures:
         self.off = np.abs(self.true - self.pred).max(2)             # (height, width)
         self.told = np.zeros(self.off.shape, bool)                  # what errors explain
 
-    def cells(self, shape, more=1):
+    def cells(self, shape, more=2):
         """Rows and columns of the box of a shape with its stroke, `more` cells wider."""
         reach = (shape.get("stroke_width") or 0) / 2
         if shape["type"] != "text" and reach:
@@ -63,9 +65,8 @@ class Pictures:
         for shape in shapes:
             place[self.cells(shape)] = True
         off = np.where(place, self.off, 0)
-        least = VISIBLE * (0.7 if self.same_size else 4)
-        return off.max(initial=0) > FAINT / 2 and off[off > NOISE[not self.same_size]].sum() / 255 \
-            >= least * off.size
+        counted = off[off > NOISE[not self.same_size]].sum() / 255
+        return off.max(initial=0) > self.faint / 2 and counted >= 0.7 * self.visible * off.size
 
     def explain(self, *shapes):
         """An error was told about some shapes: what differs where they are is not news."""
@@ -78,7 +79,7 @@ class Pictures:
             self.told[:] = True
 
     def mask(self, shape):
-        """Where a shape paints, one cell wider: (height, width) bool."""
+        """Where a shape paints, two cells wider: (height, width) bool."""
         image = Image.new("1", (self.width, self.height))
         draw = ImageDraw.Draw(image)
         scale = np.array([self.width, self.height])
@@ -106,18 +107,31 @@ class Pictures:
                     if wide > 1:                # corners and caps
                         draw.ellipse((*(one - reach), *(one + reach)), fill=1)
                         draw.ellipse((*(other - reach), *(other + reach)), fill=1)
-        grown = image.convert("L").filter(ImageFilter.MaxFilter(3))
-        return np.asarray(grown) > 0
+        place = np.asarray(image)
+        for _ in range(2):                      # the small picture is a little blurred
+            place = _grown(place)
+        return place
 
     def unexplained(self):
         """What differs where no error was told, (height, width), 0 where a shift of a cell makes it."""
         off = np.where(self.told, 0, self.off)
-        if off[off > FAINT].sum() / 255 < VISIBLE * off.size:
+        if off[off > self.faint].sum() / 255 < self.visible * off.size:
             return None
         rest = np.maximum(_beyond(self.true, self.pred), _beyond(self.pred, self.true))
         rest = np.where(self.told, 0, rest)
-        rest[rest <= FAINT] = 0
-        return rest if rest.sum() / 255 >= VISIBLE * rest.size else None
+        rest[rest <= self.faint] = 0
+        return rest if rest.sum() / 255 >= self.visible * rest.size else None
+
+
+def _grown(place):
+    """A bool array, one cell wider in all directions."""
+    tall = place.copy()
+    tall[1:] |= place[:-1]
+    tall[:-1] |= place[1:]
+    wide = tall.copy()
+    wide[:, 1:] |= tall[:, :-1]
+    wide[:, :-1] |= tall[:, 1:]
+    return wide
 
 
 def _beyond(one, other):

@@ -29,14 +29,15 @@ def opacity(shape):
     return math.prod(1.0 if value is None else value for value in values)
 
 
-def paint_findings(a, b, same_place):
+def paint_findings(a, b, same_place, same_size):
     """What differs in the paint of two shapes; `a` as it should be.
 
-    `same_place`: the outlines agree, so that what depends on them can be compared.
+    `same_place`: the outlines agree, so that what depends on them can be compared. `same_size`: both pictures have
+    as many pixels, so that two tiles of a pattern can be equal to the pixel.
     """
     found = []
     for key in ("fill", "stroke"):
-        found += _color(a, b, key, same_place)
+        found += _color(a, b, key, same_place, same_size)
     if a.get("stroke") and b.get("stroke"):
         found += _stroke(a, b)
     clear = [opacity(shape) for shape in (b, a)]
@@ -53,11 +54,11 @@ def _unsure(words, level=1, category="style_error"):
     return Finding(category, level, 0.5 if level == 1 else 0.25, words, sure=False)
 
 
-def _color(a, b, key, same_place):
+def _color(a, b, key, same_place, same_size):
     found, expected = b.get(key), a.get(key)
     gap = color_distance(found, expected)
     if found == expected and found in ("gradient", "pattern", "image"):
-        return _paints(a, b, key) if same_place else []
+        return _paints(a, b, key, same_size) if same_place else []
     if severity(gap, COLOR):
         words = f"{key} missing" if not found else f"{key} extra" if not expected else \
             color_words(found, expected, key)
@@ -66,7 +67,7 @@ def _color(a, b, key, same_place):
 
 
 # --- gradients, patterns, images ---
-def _paints(a, b, key):
+def _paints(a, b, key, same_size):
     """Two gradients, or two pictures that fill a shape."""
     ours, theirs = ((shape.get("paints") or {}).get(key) or {} for shape in (a, b))
     if ours.get("kind") in ("linear", "radial") and theirs.get("kind") in ("linear", "radial"):
@@ -77,9 +78,11 @@ def _paints(a, b, key):
     gap = max((color_distance(x or "#ffffff", y or "#ffffff")
                for x, y in zip(ours.get("look", []), theirs.get("look", []))), default=0)
     kind = ours.get("kind", "pattern")
-    if severity(gap, COLOR) or ours.get("digest") != theirs.get("digest"):
+    if gap > 2 * COLOR[0] or same_size and ours.get("digest") != theirs.get("digest"):
         return [_unsure(f"{key} other {kind}" if kind != "image" else "other image",
                         max(1, severity(gap, COLOR)))]
+    if _near(ours.get("matrix"), theirs.get("matrix")):
+        return []
     return [_unsure(f"{key} {kind} placed otherwise")]
 
 

@@ -19,15 +19,22 @@ def bounds_of(points):
     return min(xs), min(ys), max(xs), max(ys)
 
 
+def corners_of(pen, x0, y0, x1, y1):
+    """The corners of a box in user units, in px."""
+    a, b, c, d, e, f = pen.get_matrix().as_tuple()
+    return [(a * x + c * y + e, b * x + d * y + f) for x in (x0, x1) for y in (y0, y1)]
+
+
 def clip_of(pen):
-    x0, y0, x1, y1 = pen.clip_extents()
-    return bounds_of([pen.user_to_device(x, y) for x in (x0, x1) for y in (y0, y1)])
+    """Bounds of what the pen is clipped to, in px."""
+    return bounds_of(corners_of(pen, *pen.clip_extents()))
 
 
 def letter_corners(letter, pen):
+    """Corners of the ink of a letter, in px."""
     x, y = pen.get_current_point()
     dx, dy, w, h, _, _ = pen.text_extents(letter)
-    return [pen.user_to_device(x + dx + i * w, y + dy + j * h) for i in (0, 1) for j in (0, 1)]
+    return corners_of(pen, x + dx, y + dy, x + dx + w, y + dy + h)
 
 
 def letter_cell(letter, pen):
@@ -35,7 +42,7 @@ def letter_cell(letter, pen):
     x, y = pen.get_current_point()
     ascent, descent, *_ = pen.font_extents()
     wide = pen.text_extents(letter)[4]
-    return [pen.user_to_device(x + i * wide, y + j) for i in (0, 1) for j in (-ascent, descent)]
+    return corners_of(pen, x, y - ascent, x + wide, y + descent)
 
 
 def paint_of(source, pen):
@@ -80,8 +87,10 @@ def surface_paint(source, pen, kind):
     image = Image.frombuffer("RGBa", (width, height), data, "raw", "BGRa", stride, 1)
     small = image.resize((4, 4), Image.Resampling.BOX).convert("RGBA")
     look = [rgb_hex(pixel / 255) for pixel in np.asarray(small).reshape(16, 4)]
+    a, b, c, d, e, f = _from_device(source, pen)        # to px of the tile; kept: to shares of it
+    matrix = [a / width, b / height, c / width, d / height, e / width, f / height]
     return {"kind": kind, "digest": hashlib.sha256(data).hexdigest()[:16], "look": look,
-            "matrix": _from_device(source, pen)}
+            "matrix": matrix}
 
 
 def subpaths(pen, fine):

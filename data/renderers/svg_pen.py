@@ -10,6 +10,7 @@ import numpy as np
 from data.renderers.svg_paint import (
     bounds_of,
     clip_of,
+    corners_of,
     letter_cell,
     letter_corners,
     paint_of,
@@ -125,14 +126,12 @@ class Watch:
         """The entry of the node being drawn; made when it is first painted."""
         node, token = self.nodes[-1]
         if not self.marks or self.marks[-1]["token"] != token:
-            x0, y0, x1, y1 = pen.clip_extents()
-            corners = [pen.user_to_device(x, y) for x in (x0, x1) for y in (y0, y1)]
             group = math.prod(float(getattr(n, "group_opacity", n.get("opacity", 1)))
                               for n, _ in self.nodes if n.children or hasattr(n, "group_opacity"))
             text = next((t for n, t in self.nodes if n.tag == "text"), None)
             self.marks.append({
                 "token": token, "tag": node.tag, "text_token": text, "seen": 0,
-                "clip": bounds_of(corners), "cuts": [cut for cuts in self.cuts for cut in cuts],
+                "clip": clip_of(pen), "cuts": [cut for cuts in self.cuts for cut in cuts],
                 "opacity": group, "paths": [], "letters": [], "points": [], "paints": {},
                 "fill": None, "fill_opacity": 1.0, "stroke": None, "stroke_opacity": 1.0,
                 "stroke_width": 0.0, "dash": False, "style": {}, "first": None})
@@ -165,8 +164,7 @@ class Watch:
             mark["style"]["rule"] = "evenodd"
         if not mark["paths"] and mark["text_token"] is None:
             mark["paths"] = subpaths(pen, max(0.1, 0.0004 * max(self.width, self.height)))
-        x0, y0, x1, y1 = pen.path_extents()
-        corners = [pen.user_to_device(x, y) for x in (x0, x1) for y in (y0, y1)]
+        corners = corners_of(pen, *pen.path_extents())
         reach = wide * zoomed * max(1.5, pen.get_miter_limit() / 2)
         return self._watch(pen, mark, corners, reach, colour, alpha)
 
@@ -205,8 +203,8 @@ class Watch:
             return None
         if self.group is not None or node.tag != "image" or not hasattr(node, "image_width"):
             return self.composed(pen, alpha)
-        points = [pen.user_to_device(x * node.image_width, y * node.image_height)
-                  for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
+        points = corners_of(pen, 0, 0, node.image_width, node.image_height)
+        points[2:] = points[3], points[2]       # around, not crosswise
         mark = self.mark(pen)
         mark.update(paths=[(points, True)], fill="image", fill_opacity=alpha)
         mark["paints"]["fill"] = surface_paint(pen.get_source(), pen, "image")
