@@ -1,9 +1,11 @@
 """SVG: what is drawn right, what is refused, and what of a picture its scene holds."""
 import json
+import time
 
 import numpy as np
 import pytest
 
+from data.compare import compare, fidelity
 from data.renderers import draw
 from data.renderers.scene import RenderError
 
@@ -191,3 +193,87 @@ def test_long_outlines_are_thinned_by_error():
     assert 64 < len(found) < 20_000
     true = 0.5 + 0.4 * np.sin(found[:, 0] * 100 / 3)
     assert np.abs(found[:, 1] - true).max() < 0.005
+
+
+# ---- What compare says of whole pictures
+
+CIRCLES = ('<circle cx="20" cy="20" r="9" fill="red"/><circle cx="70" cy="30" r="12" fill="blue"/>'
+           '<rect x="30" y="60" width="40" height="20" fill="green" stroke="black" stroke-width="3"/>')
+BACK = '<rect width="100" height="100" fill="#eee"/>'
+WORDS = '<text x="10" y="30" font-size="14">one</text><text x="10" y="70" font-size="14">two</text>'
+
+
+def whole(place, code=CIRCLES):
+    return f'<g transform="{place}">{code}</g>'
+
+
+ALIKE = {   # name: two programs between which nothing is to be said
+    "moved by 2 %": (CIRCLES, whole("translate(2 -1.5)")),
+    "moved by 2 % on a background": (BACK + CIRCLES, BACK + whole("translate(2 -1.5)")),
+    "moved with its background": (BACK + CIRCLES, whole("translate(2 0)", BACK + CIRCLES)),
+    "scaled by 4 %": (CIRCLES, whole("translate(2 2) scale(.96)")),
+    "one shape moved by 2 %": (BOX.format('fill="red"'), whole("translate(2 0)", BOX.format('fill="red"'))),
+    "stroke a little wider": (CIRCLES, CIRCLES.replace('stroke-width="3"', 'stroke-width="3.3"')),
+    "a rectangle in two halves": (BOX.format('fill="red"'), '<rect x="20" y="20" width="30" height="60" '
+                                  'fill="red"/><rect x="50" y="20" width="30" height="60" fill="red"/>'),
+    "line as path": ('<line x1="10" y1="10" x2="90" y2="80" stroke="red" stroke-width="4"/>',
+                     '<path d="M10 10L90 80" fill="none" stroke="red" stroke-width="4"/>'),
+    "circle as path": ('<circle cx="50" cy="50" r="30" fill="red"/>',
+                       '<path d="M20 50a30 30 0 1 0 60 0a30 30 0 1 0 -60 0z" fill="red"/>'),
+    "a stop on the way": (GRADIENT + BOX.format('fill="url(#g)"'), GRADIENT.replace(
+        STOPS, STOPS.replace("/><", '/><stop offset=".5" stop-color="#800080"/><')) + BOX.format(
+            'fill="url(#g)"')),
+    "two names of one font": (WORDS, WORDS.replace("<text", '<text font-family="Arial"')),
+    "joins of a smooth line": ('<circle cx="50" cy="50" r="30" fill="none" stroke="red"/>',
+                               '<circle cx="50" cy="50" r="30" fill="none" stroke="red" '
+                               'stroke-linejoin="bevel"/>'),
+}
+SAID = {    # name: two programs and all that is said: (category, severity, location, description)
+    "moved by 10 %": (CIRCLES, whole("translate(10 0)"),
+                      ("shape_error", 2, "drawing", "moved right by 10%")),
+    "scaled by 30 %": (CIRCLES, whole("translate(15 15) scale(.7)"),
+                       ("shape_error", 2, "drawing", "size 70%, should be 100%")),
+    "colours swapped": (CIRCLES, CIRCLES.replace("red", "@").replace("blue", "red").replace("@", "blue"),
+                       ("style_error", 2, "circle top left", "fill swapped with circle top right")),
+    "texts swapped": (WORDS, WORDS.replace("one", "@").replace("two", "one").replace("@", "two"),
+                      ("shape_error", 2, "text top left", "swapped with text left")),
+    "all in another colour": (whole("scale(1)", BOX.format("") + SQUARE.replace(' fill="red"', "")),
+                              '<g fill="gold">' + BOX.format("") + SQUARE.replace(' fill="red"', "") + "</g>",
+                              ("style_error", 2, "all shapes", "fill yellow, should be black")),
+    "another canvas": (CIRCLES, None, ("structure_error", 2, "canvas", "width to height 2, should be 1")),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_within_the_thresholds_nothing_is_said(name):
+    one, other = (draw("svg", SVG.format(code), 300)[1] for code in ALIKE[name])
+    for a, b in ((one, other), (other, one)):
+        assert compare(a, b) == [] and fidelity(a, b) == 100
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_one_cause_is_one_error(name):
+    one, other, said = SAID[name]
+    second = SVG.format(CIRCLES).replace("<svg", '<svg width="200" height="100"') if other is None else \
+        SVG.format(other)
+    errors = compare(draw("svg", SVG.format(one), 300)[1], draw("svg", second, 300)[1])
+    assert [(e.category, e.severity, e.location, e.description) for e in errors] == [said]
+
+
+@pytest.mark.parametrize("name", ["circles", "texts", "a line"])
+def test_many_marks_are_compared_in_a_second(name):
+    def code(seed):
+        rng = np.random.default_rng(seed)
+        places = rng.uniform(0, 100, (3000, 2)).round(2)
+        if name == "a line":
+            points = " ".join(f"{x},{y}" for x, y in places)
+            return SVG.format(f'<polyline points="{points}" fill="none" stroke="red" stroke-width=".1"/>')
+        mark = '<circle cx="{}" cy="{}" r=".7" fill="#{:06x}"/>' if name == "circles" else \
+            '<text x="{}" y="{}" font-size="2" fill="#{:06x}">a</text>'
+        return SVG.format("".join(mark.format(x, y, int(c)) for (x, y), c in zip(
+            places[:3000 if name == "circles" else 600], rng.integers(0, 1 << 24, 3000))))
+
+    a, b = (draw("svg", code(seed), 300)[1] for seed in (1, 2))
+    start = time.process_time()
+    assert compare(a, b) and fidelity(a, b) < 90
+    assert time.process_time() - start < 2, "two comparisons of one second each"

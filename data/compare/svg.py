@@ -17,17 +17,8 @@ import math
 import numpy as np
 
 from data.compare.ledger import MANY, PLACE, WIDTH, partial, severity
-from data.compare.svg_outline import (
-    WHOLE,
-    cell,
-    centre,
-    common_move,
-    moved,
-    outline_gap,
-    parts_gone,
-    place,
-    sides,
-)
+from data.compare.svg_outline import (WHOLE, cell, centre, common_move, covers, moved, outline_gap,
+                                      parts_gone, place, sides)
 from data.compare.svg_pairs import pair_up
 from data.compare.svg_picture import Pictures
 from data.compare.svg_style import Finding, letter_findings, paint_findings
@@ -47,16 +38,18 @@ def examine_svg(true, pred, ledger):
             ledger.agree("shapes")
         return
     ratio = [_ratio(scene) for scene in (true, pred)]
-    if abs(ratio[0] / ratio[1] - 1) > 0.02:
+    other_canvas = abs(ratio[0] / ratio[1] - 1) > 0.02
+    if other_canvas:
         ledger.differ("shapes", 0, "structure_error", 2, "canvas",
                       should_be("width to height", ratio[1], ratio[0]))
     pairs = pair_up(ours, theirs)
     ranks = {id(shape): k for k, shape in enumerate(theirs)}
     order = [ranks[id(b)] for a, b in pairs if a and b]
-    move = common_move([pair for pair in pairs if None not in pair]) if _mostly(pairs) else None
+    move = common_move([pair for pair in pairs if None not in pair], other_canvas) if _mostly(pairs) else None
     if move:
-        pairs = [(a, b and moved(b, move)) for a, b in pairs]
-        _tell_move(pairs, move, ledger)
+        pairs = [(a, b and _moved(a, b, move)) for a, b in pairs]
+        if not other_canvas:                    # that the drawing is stretched follows from that
+            _tell_move(pairs, move, ledger)
     pictures = Pictures(true, pred, move)
     swaps = _swaps(pairs)
     told = more = 0
@@ -74,29 +67,38 @@ def examine_svg(true, pred, ledger):
     both = [pair for pair in pairs if None not in pair]
     _order(both, order, pictures, ledger)
     _guard(pairs, pictures, ledger)
-    _tell_in_one(ledger)
+    _tell_in_one(ledger, len(both))
+
+
+def _moved(a, b, move):
+    """A shape after the common move; a background may have stayed where it is."""
+    new = moved(b, move)
+    if a and covers(a):
+        off = [max(abs(x - y) for x, y in zip(a["box"], shape["box"])) for shape in (b, new)]
+        return new if off[1] < off[0] else b
+    return new
 
 
 def _ratio(scene):
-    """Width to height of a drawing."""
-    for width, height in ((scene["viewbox"] or [])[2:], scene["size"]):
-        if width and height and width > 0 < height:
-            return width / height
+    """Width to height of a drawing as it is by itself."""
+    for sides_ in (scene.get("natural"), (scene["viewbox"] or ())[2:], scene["size"]):
+        if sides_ and all(side and side > 0 for side in sides_):
+            return sides_[0] / sides_[1]
     return 1.0
 
 
-def _tell_in_one(ledger):
-    """What is said of more than MANY shapes in the same words is one error."""
+def _tell_in_one(ledger, count):
+    """What is said of more than MANY shapes, or of all of the `count` there are, in the same words is one error."""
     words = collections.Counter((error.category, error.description) for error in ledger.errors)
     first, errors = set(), []
     for error in ledger.errors:
         key = error.category, error.description
-        if words[key] <= MANY:
+        if words[key] <= MANY and not 1 < words[key] == count:
             errors.append(error)
         elif key not in first:
             first.add(key)
-            errors.append(Discrepancy(error.category, error.severity, f"{words[key]} shapes",
-                                      error.description))
+            where = "all shapes" if words[key] >= count else f"{words[key]} shapes"
+            errors.append(Discrepancy(error.category, error.severity, where, error.description))
     ledger.errors = errors
 
 
@@ -107,19 +109,19 @@ def _mostly(pairs):
 
 def _tell_move(pairs, move, ledger):
     """One error for a drawing that moved or grew as a whole, none where that is little."""
-    boxes = np.array([b["box"] for a, b in pairs if a and b], float)
-    x0, y0 = boxes[:, :2].min(0)
-    x1, y1 = boxes[:, 2:].max(0)
+    boxes = list(zip(*(b["box"] for a, b in pairs if a and b and not covers(a))))
+    x0, y0, x1, y1 = min(boxes[0]), min(boxes[1]), max(boxes[2]), max(boxes[3])
     sx, sy, tx, ty = move
     was = (x0 - tx) / sx, (y0 - ty) / sy, (x1 - tx) / sx, (y1 - ty) / sy
-    off = max(abs(v - w) for v, w in zip(was, (x0, y0, x1, y1)))
+    off = float(max(abs(v - w) for v, w in zip(was, (x0, y0, x1, y1))))
     if off <= WHOLE:
         return
     words = []
+    grown = abs(sx * sy - 1) > 0.02
     away = (was[0] + was[2] - x0 - x1) / 2, (was[1] + was[3] - y0 - y1) / 2
-    if max(map(abs, away)) > PLACE[0]:
+    if max(map(abs, away)) > PLACE[int(grown)]:
         words.append(_direction(*away))
-    if abs(sx * sy - 1) > 0.02:
+    if grown:
         words.append(should_be("size", 100 / math.sqrt(sx * sy), 100, "%"))
     ledger.differ("shapes", partial(off, PLACE), "shape_error", severity(off, PLACE), "drawing",
                   "; ".join(words) or "moved")
@@ -192,7 +194,10 @@ def _pair(a, b, swap, pictures, ledger):
         geometry = _geometry(a, b) if gap > PLACE[0] else []
         same_place = not geometry
         groups.append((0.6, geometry))
-    groups.append((0.4, paint_findings(a, b, same_place, pictures.same_size)))
+    paint = paint_findings(a, b, same_place, pictures.same_size)
+    if not same_place and _scaled_alike(a, b):
+        paint = [finding for finding in paint if not finding.words.startswith("stroke width")]
+    groups.append((0.4, paint))
     if swap:
         groups = [(weight, _swapped(findings, swap)) for weight, findings in groups]
     shows = {}
@@ -265,6 +270,11 @@ def _geometry(a, b):
                 words = word
                 break
         errors.append(Finding("shape_error", max(1, severity(gap, PLACE)), partial(gap, PLACE), words))
+        if words == "other outline" and max(away, sized) > PLACE[0]:
+            if gap > max(away, sized):          # its other size and place follow from that
+                return errors
+            if gap < 0.3 * max(away, sized):    # its corners follow from the other size
+                errors.clear()
     if severity(away, PLACE):
         errors.append(Finding("shape_error", severity(away, PLACE), partial(away, PLACE),
                               _direction(-shift[0], -shift[1])))
@@ -272,6 +282,13 @@ def _geometry(a, b):
         errors.append(Finding("shape_error", severity(sized, PLACE), partial(sized, PLACE),
                               _size_words((bw, bh), (aw, ah))))
     return errors or [Finding("shape_error", 1, 0.9, "other outline")]
+
+
+def _scaled_alike(a, b):
+    """Whether the stroke of a shape grew as the shape did."""
+    ratios = [y / x for x, y in zip(sides(a), sides(b)) if x > 1e-6]
+    width = (b.get("stroke_width") or 0) / (a.get("stroke_width") or 1)
+    return width > 0 and ratios and all(abs(ratio / width - 1) < 0.1 for ratio in ratios)
 
 
 def _away(shift, grown):
@@ -300,7 +317,7 @@ def _text_geometry(a, b):
 
 def _direction(dx, dy):
     """'moved right by 12%' or 'moved right by 12%, down by 5%', in percent of the canvas."""
-    parts = [f"{words[d > 0]} by {100 * abs(d):.0f}%" for d, words
+    parts = [f"{words[int(d > 0)]} by {100 * abs(d):.0f}%" for d, words
              in ((dx, ("left", "right")), (dy, ("up", "down"))) if abs(d) > PLACE[0]]
     if not parts:
         parts = [f"{'right' if dx > 0 else 'left'} by {100 * abs(dx):.0f}%"]

@@ -1,6 +1,4 @@
 """Outlines of SVG shapes: how far two are apart, where they lie, and what both drawings share."""
-import math
-
 import numpy as np
 
 from data.compare.ledger import PLACE
@@ -135,17 +133,19 @@ def parts_gone(a, b):
 
 
 # --- a whole drawing, moved or scaled ---
-def common_move(pairs):
+def common_move(pairs, stretched=False):
     """(scale x, scale y, shift x, shift y) that takes all of the second shapes to the first, or None.
 
-    None as well where half of the shapes are where they should be: then each has its own errors.
+    None as well where half of the shapes are where they should be, unless one small move puts all of them in
+    place: then each has its own errors. `stretched`: the canvas has other proportions, and so may the drawing.
     """
     pairs = [(a, b) for a, b in pairs if not covers(a) and not covers(b)]
     if not pairs:
         return None
     true, found = (np.array([pair[k]["box"] for pair in pairs], float) for k in (0, 1))
     off = np.abs(true - found).max(1)
-    if (off <= PLACE[0]).mean() >= 0.5:
+    in_place = (off <= PLACE[0]).mean()
+    if in_place == 1:
         return None
     scales, shifts = [], []
     good = np.ones(len(pairs), bool)
@@ -159,19 +159,19 @@ def common_move(pairs):
             shifts.append(y.mean() - scale * x.mean())
         rest = np.abs(found * np.tile(scales, 2) + np.tile(shifts, 2) - true).max(1)
         good = rest <= max(PLACE[0], float(np.median(rest)))
-    good = rest <= PLACE[0]
-    if good.mean() < ALIKE or min(scales) < 0.2 or abs(scales[0] / scales[1] - 1) > 0.04:
+    good = rest <= PLACE[0] / (4 if in_place >= 0.5 else 2)     # not one shape that moved, shared by all
+    if good.mean() < ALIKE or min(scales) < 0.2 or not stretched and abs(scales[0] / scales[1] - 1) > 0.04:
         return None
-    if len(pairs) == 1 and off[0] > WHOLE:
-        return None                             # one shape: told by its own name
+    if stretched:
+        return *scales, *shifts
+    if off.max() > WHOLE and (len(pairs) == 1 or in_place >= 0.5) or in_place >= 0.5 and not good.all():
+        return None                             # one shape is told by its own name
     return *scales, *shifts
 
 
 def moved(shape, move):
     """A shape after a common move."""
     sx, sy, tx, ty = move
-    size = math.sqrt(sx * sy)
-
     def point(x, y):
         return x * sx + tx, y * sy + ty
 
@@ -179,18 +179,18 @@ def moved(shape, move):
         return [*point(*values[:2]), *point(*values[2:])]
 
     new = shape | {"box": box(shape["box"]), "undo": move,
-                   "stroke_width": (shape.get("stroke_width") or 0) * size}
+                   "stroke_width": (shape.get("stroke_width") or 0) * sx}
     for key in ("outline", "letters"):
         if shape.get(key):
             new[key] = [point(*xy) for xy in shape[key]]
     if shape.get("font_size"):
-        new["font_size"] = shape["font_size"] * size
+        new["font_size"] = shape["font_size"] * sy
     style = shape.get("style") or {}
     if "dashes" in style:
-        new["style"] = style | {"dashes": [d * size for d in style["dashes"]],
-                                "dash_offset": style.get("dash_offset", 0) * size}
+        new["style"] = style | {"dashes": [d * sx for d in style["dashes"]],
+                                "dash_offset": style.get("dash_offset", 0) * sx}
     if shape.get("runs"):
-        new["runs"] = [run | {"font_size": (run.get("font_size") or 0) * size}
+        new["runs"] = [run | {"font_size": (run.get("font_size") or 0) * sy}
                        for run in shape["runs"]]
     if shape.get("cuts"):
         new["cuts"] = [cut | {"box": box(cut["box"])} if cut.get("box") else cut

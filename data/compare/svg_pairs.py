@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 
 from data.compare.colors import color_distance, lab
 from data.compare.ledger import PLACE
-from data.compare.svg_outline import centre, covers, outline_gap, sides
+from data.compare.svg_outline import WHOLE, centre, covers, outline_gap, sides
 from data.compare.svg_words import normal
 
 GAP = 0.38              # leaving a shape alone costs as much: two further apart than two gaps are no pair
@@ -84,7 +84,10 @@ def _costs(left, right):
         unlike = 1 - cdist(*texts, scorer=Levenshtein.normalized_similarity, dtype=np.float32)
         both = np.ix_(rows, columns)
         cost[both] = 0.5 * unlike + 0.4 * away[both] + 0.1 * paint[both]
-    cost[(ours[3][:, None] != theirs[3]).any(2)] = FAR
+    boxes = [np.array([shape["box"] for shape in shapes]) for shapes in (left, right)]
+    apart = np.abs(boxes[0][:, None] - boxes[1]).max(2) > WHOLE
+    other_kind = ours[3][:, None] != theirs[3]
+    cost[other_kind[..., 0] | other_kind[..., 1] & apart] = FAR
     return cost
 
 

@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data.compare.svg_outline import segments
+from data.compare.svg_outline import WHOLE, segments
 
 NOISE = 1.5, 4.0        # of 255: what may differ in a place that is equal; in pictures of two sizes
 # What the guard counts in two pictures of one size; 2 and 4 times as much is let pass in those of two sizes.
@@ -35,6 +35,10 @@ class Pictures:
         self.true, self.pred = (np.asarray(image, np.int16) for image in images)
         self.off = np.abs(self.true - self.pred).max(2)             # (height, width)
         self.told = np.zeros(self.off.shape, bool)                  # what errors explain
+        if move is not None:                    # what a small move cuts off at the border
+            rows, columns = (1 + int(np.ceil(WHOLE * side)) for side in self.off.shape)
+            self.told[:rows] = self.told[-rows:] = True
+            self.told[:, :columns] = self.told[:, -columns:] = True
 
     def cells(self, shape, more=2):
         """Rows and columns of the box of a shape with its stroke, `more` cells wider."""

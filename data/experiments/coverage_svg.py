@@ -7,8 +7,8 @@ Each program is changed at one place: a number, a colour, a text, an attribute, 
 drawn twice, or moved to the front. A change is visible where over 0.1 % of the pixels differ by more than 40 of 255,
 and beyond the thresholds where this also holds against the neighbourhood of 0.8 % of the side, within which a shift
 is no difference. Each program is also written otherwise without a change (another order of attributes, style sheets,
-groups, comments, colours in another notation) or drawn at another size; equal pictures, of changes as well, must
-have no error. Programs that are refused are counted and left out. Prints one line a kind and, last, a summary.
+groups, colours in another notation), drawn at another size, and moved or scaled as a whole by less than 3 % of the
+canvas; these, and what changes made no pixel differ, must have no error. Programs that are refused are counted and left out. Prints one line a kind and, last, a summary.
 """
 import argparse
 import collections
@@ -97,7 +97,7 @@ def count(kind, new, path, pair, changed, equal, rest, show):
     rest["named"] += bool(errors)
     rest["named by place only"] += bool(errors) and all("looks different" in e.description for e in errors)
     rest["errors"] += len(errors)
-    if kind == "drawn smaller" or true.image.size == pred.image.size and _off(true, pred).max() <= 8:
+    if kind in ALIKE or true.image.size == pred.image.size and _off(true, pred).max() <= 8:
         equal[kind]["equal"] += 1
         equal[kind]["with an error"] += bool(errors)
         if errors and show:
@@ -376,8 +376,38 @@ def _circle_as_ellipse(root, rng):
     return done
 
 
-REWRITES = {"order of attributes": _shuffle, "style": _as_style, "group": _grouped, "notation of colors": _long_colors,
-            "rect as path": _rect_as_path, "circle as ellipse": _circle_as_ellipse}
+def _whole(root, place):
+    """All that is drawn in one group, moved or scaled."""
+    group = etree.Element(root.tag[:-3] + "g", transform=place)
+    for child in list(root):
+        if not isinstance(child.tag, str) or etree.QName(child).localname not in ("defs", "style", "title", "desc"):
+            group.append(child)
+    root.append(group)
+    return len(group) > 0
+
+
+def _box(root):
+    numbers = re.findall(r"[-+.\deE]+", root.get("viewBox", ""))
+    return [float(number) for number in numbers] if len(numbers) == 4 else None
+
+
+def _moved(root, rng):
+    box = _box(root)
+    return bool(box) and _whole(root, f"translate({0.02 * box[2]:g} {-0.015 * box[3]:g})")
+
+
+def _scaled(root, rng):
+    box = _box(root)
+    if not box:
+        return False
+    x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+    return _whole(root, f"translate({0.04 * x:g} {0.04 * y:g}) scale(0.96)")
+
+
+ALIKE = ("drawn smaller", "all moved by 2 %", "all scaled by 4 %")      # within the thresholds, though pixels differ
+REWRITES = {"all moved by 2 %": _moved, "all scaled by 4 %": _scaled, "order of attributes": _shuffle,
+            "style": _as_style, "group": _grouped, "notation of colors": _long_colors, "rect as path": _rect_as_path,
+            "circle as ellipse": _circle_as_ellipse}
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def draw_svg(code, size):
     image = Image.frombuffer("RGB", (w, h), bytes(pen.cairo.get_data()), "raw", "BGRX",
                              pen.cairo.get_stride(), 1)
     image = on_canvas(image, canvas)
-    return image, scene_of(pen, image, viewbox or (0, 0, width, height))
+    return image, scene_of(pen, image, viewbox or (0, 0, width, height), (width, height))
 
 
 def _background(tree, viewbox):

@@ -20,8 +20,8 @@ MOST_POINTS = 20_000    # of all outlines of a scene
 FINEST = 0.0005         # of the canvas' side: what thinning may move a line by, at first
 
 
-def scene_of(pen, image, viewbox):
-    """The scene of a finished drawing."""
+def scene_of(pen, image, viewbox, natural):
+    """The scene of a finished drawing; `natural` (width, height) is its own size in px."""
     pen.count_seen()
     runs = []
     for mark in pen.marks:
@@ -35,7 +35,8 @@ def scene_of(pen, image, viewbox):
     for shape in shapes:
         if "outline" in shape:
             shape["outline"] = six(shape["outline"])
-    return {"task": "svg", "size": list(image.size), "viewbox": six(viewbox), "shapes": shapes,
+    return {"task": "svg", "size": list(image.size), "viewbox": six(viewbox),
+            "natural": six(natural), "shapes": shapes,
             "digest": hashlib.sha256(image.tobytes()).hexdigest()[:24],
             "picture": _small(image)}
 
