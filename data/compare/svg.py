@@ -110,7 +110,8 @@ def _mostly(pairs):
 def _tell_move(pairs, move, ledger):
     """One error for a drawing that moved or grew as a whole, none where that is little."""
     boxes = list(zip(*(b["box"] for a, b in pairs if a and b and not covers(a))))
-    x0, y0, x1, y1 = min(boxes[0]), min(boxes[1]), max(boxes[2]), max(boxes[3])
+    x0, y0 = (max(0.0, min(edge)) for edge in boxes[:2])
+    x1, y1 = (min(1.0, max(edge)) for edge in boxes[2:])
     sx, sy, tx, ty = move
     was = (x0 - tx) / sx, (y0 - ty) / sy, (x1 - tx) / sx, (y1 - ty) / sy
     off = float(max(abs(v - w) for v, w in zip(was, (x0, y0, x1, y1))))
@@ -131,7 +132,11 @@ def _tell_move(pairs, move, ledger):
 def _alone(a, b, pictures, ledger):
     """A shape of one picture only. Returns whether it was told."""
     shape = a or b
-    if not pictures.shows(shape):
+    wide, high = sides(shape)
+    sliver = shape.get("fill") and not shape.get("stroke") and (shape.get("seen") or 1) < 0.05 * wide * high
+    if sliver and not pictures.same_size:       # the smooth edge of what is covered otherwise
+        return 0
+    if not (pictures.shows if pictures.same_size and not sliver else pictures.shows_clearly)(shape):
         return 0
     ledger.differ("shapes", 0, "structure_error", 3, place(shape), "missing" if a else "extra")
     pictures.explain(shape)

@@ -164,6 +164,7 @@ def common_move(pairs, stretched=False):
         return None
     if stretched:
         return *scales, *shifts
+    off = np.abs(np.clip(true, 0, 1) - np.clip(found, 0, 1)).max(1)
     if off.max() > WHOLE and (len(pairs) == 1 or in_place >= 0.5) or in_place >= 0.5 and not good.all():
         return None                             # one shape is told by its own name
     return *scales, *shifts
@@ -172,14 +173,16 @@ def common_move(pairs, stretched=False):
 def moved(shape, move):
     """A shape after a common move."""
     sx, sy, tx, ty = move
+
     def point(x, y):
         return x * sx + tx, y * sy + ty
 
     def box(values):
         return [*point(*values[:2]), *point(*values[2:])]
 
-    new = shape | {"box": box(shape["box"]), "undo": move,
-                   "stroke_width": (shape.get("stroke_width") or 0) * sx}
+    new = shape | {"box": box(shape["box"]), "stroke_width": (shape.get("stroke_width") or 0) * sx}
+    if shape.get("paints"):
+        new["paints"] = {how: _moved_paint(paint, move) for how, paint in shape["paints"].items()}
     for key in ("outline", "letters"):
         if shape.get(key):
             new[key] = [point(*xy) for xy in shape[key]]
@@ -196,3 +199,13 @@ def moved(shape, move):
         new["cuts"] = [cut | {"box": box(cut["box"])} if cut.get("box") else cut
                        for cut in shape["cuts"]]
     return new
+
+
+def _moved_paint(paint, move):
+    """A gradient or pattern after a common move: its matrix takes the new places to where it was."""
+    if not paint.get("matrix"):
+        return paint
+    sx, sy, tx, ty = move
+    a, b, c, d, e, f = (value or 0 for value in paint["matrix"])
+    a, b, c, d = a / sx, b / sx, c / sy, d / sy
+    return paint | {"matrix": [a, b, c, d, e - a * tx - c * ty, f - b * tx - d * ty]}

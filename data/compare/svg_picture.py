@@ -3,7 +3,7 @@ import base64
 import zlib
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from data.compare.svg_outline import WHOLE, segments
 
@@ -31,6 +31,8 @@ class Pictures:
             data = (1 / sx, 0, -tx / sx * size[0], 0, 1 / sy, -ty / sy * size[1])
             images[1] = images[1].transform(size, Image.Transform.AFFINE, data,
                                             Image.Resampling.BILINEAR, fillcolor=_edge(images[1]))
+            blur = ImageFilter.GaussianBlur(1)  # the moved one is blurred: now both are
+            images = [image.filter(blur) for image in images]
         self.width, self.height = size
         self.true, self.pred = (np.asarray(image, np.int16) for image in images)
         self.off = np.abs(self.true - self.pred).max(2)             # (height, width)

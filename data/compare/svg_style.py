@@ -46,7 +46,7 @@ def paint_findings(a, b, same_place, same_size):
         found.append(Finding("style_error", severity(gap, OPACITY), partial(gap, OPACITY),
                              should_be("opacity", *clear)))
     if same_place:
-        found += _cuts(a, b)
+        found += _cuts(a, b, 0.02 if same_size else 0.06)
     return found
 
 
@@ -71,14 +71,14 @@ def _paints(a, b, key, same_size):
     """Two gradients, or two pictures that fill a shape."""
     ours, theirs = ((shape.get("paints") or {}).get(key) or {} for shape in (a, b))
     if ours.get("kind") in ("linear", "radial") and theirs.get("kind") in ("linear", "radial"):
-        return _gradients(a, b, ours, theirs, key)
+        return _gradients(a, ours, theirs, key)
     if ours.get("digest") == theirs.get("digest") and _near(ours.get("matrix"),
                                                             theirs.get("matrix")):
         return []
     gap = max((color_distance(x or "#ffffff", y or "#ffffff")
                for x, y in zip(ours.get("look", []), theirs.get("look", []))), default=0)
     kind = ours.get("kind", "pattern")
-    if gap > 2 * COLOR[0] or same_size and ours.get("digest") != theirs.get("digest"):
+    if gap > (2 if same_size else 6) * COLOR[0] or same_size and ours.get("digest") != theirs.get("digest"):
         return [_unsure(f"{key} other {kind}" if kind != "image" else "other image",
                         max(1, severity(gap, COLOR)))]
     if _near(ours.get("matrix"), theirs.get("matrix")):
@@ -86,9 +86,8 @@ def _paints(a, b, key, same_size):
     return [_unsure(f"{key} {kind} placed otherwise")]
 
 
-def _gradients(a, b, ours, theirs, key):
-    one, other = (_colors(paint, a["box"], b.get("undo") if paint is theirs else None)
-                  for paint in (ours, theirs))
+def _gradients(a, ours, theirs, key):
+    one, other = (_colors(paint, a["box"]) for paint in (ours, theirs))
     gaps = [color_distance(x, y) for x, y in zip(one, other)]
     gap = max(gaps, default=0)
     stops = list(zip(theirs.get("stops", []), ours.get("stops", [])))
@@ -106,16 +105,13 @@ def _gradients(a, b, ours, theirs, key):
     return [Finding("style_error", level, credit, words, sure=False)]
 
 
-def _colors(paint, box, undo=None):
+def _colors(paint, box):
     """The colours of a gradient at 7 x 7 places of a box, on white."""
     stops = sorted(paint.get("stops") or [], key=lambda stop: stop[0] or 0)
     if not stops:
         return []
     x0, y0, x1, y1 = box
     x, y = np.meshgrid(np.linspace(x0, x1, 7), np.linspace(y0, y1, 7))
-    if undo:
-        sx, sy, tx, ty = undo
-        x, y = (x - tx) / sx, (y - ty) / sy
     a, b, c, d, e, f = (v or 0 for v in paint["matrix"])
     u, v = a * x + c * y + e, b * x + d * y + f
     share = _along(paint, u, v)
@@ -195,8 +191,8 @@ def _stroke(a, b):
     return found
 
 
-def _cuts(a, b):
-    """Fill rule, clip paths and masks."""
+def _cuts(a, b, most):
+    """Fill rule, clip paths and masks that let through another share than `most`."""
     found = []
     rules = [(shape.get("style") or {}).get("rule", "nonzero") for shape in (b, a)]
     if rules[0] != rules[1]:
@@ -208,7 +204,7 @@ def _cuts(a, b):
             how = f"not {words}, should be {words}" if one and not other else \
                 f"{words}, should not be" if other and not one else f"{words} otherwise"
             found.append(_unsure(how, 2, "shape_error"))
-        elif any(_cut_gap(x, y) > 0.02 for x, y in zip(one, other)):
+        elif any(_cut_gap(x, y) > most for x, y in zip(one, other)):
             found.append(_unsure(f"{words} otherwise", 2, "shape_error"))
     return found
 

@@ -8,7 +8,17 @@ drawn twice, or moved to the front. A change is visible where over 0.1 % of the 
 and beyond the thresholds where this also holds against the neighbourhood of 0.8 % of the side, within which a shift
 is no difference. Each program is also written otherwise without a change (another order of attributes, style sheets,
 groups, colours in another notation), drawn at another size, and moved or scaled as a whole by less than 3 % of the
-canvas; these, and what changes made no pixel differ, must have no error. Programs that are refused are counted and left out. Prints one line a kind and, last, a summary.
+canvas; these, and changes that no pixel shows, must have no error. Programs that are refused are counted and left
+out. Prints one line a kind and, last, a summary.
+
+With --files 130 --changes 6 on a renderer's test suite (masking, paint servers, painting, shapes, structure, text),
+of which 40 programs are refused, and with --files 100 --changes 6 on a set of icons it printed, here and before
+every painted property was compared:
+
+                                                        suite          before           icons          before
+    visible changes, unnamed                     1 of 447, 0.2 %     99 of 624     3 of 503, 0.6 %    4 of 504
+    those beyond the thresholds, unnamed         1 of 436, 0.2 %     85 of 598     0 of 497           0 of 498
+    equal pictures, with an error                3 of 793, 0.4 %   246 of 1044     0 of 614         203 of 613
 """
 import argparse
 import collections
