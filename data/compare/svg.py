@@ -1,12 +1,12 @@
-"""SVG pictures for `data/compare`: what is painted in both is compared, and what differs entered in a `Ledger`.
+"""SVG pictures for `data/compare`: what is painted in both is compared, property by property.
 
-Shapes are compared by their outlines on the canvas, not by their element names: a rectangle drawn as a
-polygon or a path is the same shape. Three things decide what is an error:
+Shapes are compared by their outlines on the canvas, not by their element names: a rectangle drawn
+as a polygon or a path is the same shape. Three things decide what is an error:
 
-1. Matched shapes are compared property by property. A property that need not show (line caps, masks, fonts)
-   is an error only where the pictures differ.
-2. An error of a place where the two pictures are equal is none: what is hidden, drawn in two pieces or in
-   another order is not there.
+1. Matched shapes are compared property by property. A property that need not show (line caps,
+   masks, fonts) is an error only where the pictures differ.
+2. An error of a place where the two pictures are equal is none: what is hidden, drawn in two pieces
+   or in another order is not there.
 3. Where the pictures differ and no error says why, there is an error for that place.
 
 A drawing of which all shapes moved or grew alike has one error, or none within 3 % of the canvas.
@@ -26,7 +26,8 @@ from data.compare.svg_words import normal, reads
 from data.compare.words import should_be
 from data.verdict import Discrepancy
 
-MOST_TOLD = 60          # shapes that differ are told one by one up to here, the rest in one sentence
+MOST_TOLD = 60          # shapes that differ are told one by one up to here, the rest at once
+MATCHED = 0.7           # share of the shapes that must have a partner in a drawing that moved as one
 MOST_ORDERED = 80       # pictures of more shapes are not asked for the order of painting
 
 
@@ -45,7 +46,9 @@ def examine_svg(true, pred, ledger):
     pairs = pair_up(ours, theirs)
     ranks = {id(shape): k for k, shape in enumerate(theirs)}
     order = [ranks[id(b)] for a, b in pairs if a and b]
-    move = common_move([pair for pair in pairs if None not in pair], other_canvas) if _mostly(pairs) else None
+    both = [pair for pair in pairs if None not in pair]
+    mostly = len(both) >= MATCHED * len(pairs)
+    move = common_move(both, other_canvas) if mostly else None
     if move:
         pairs = [(a, b and _moved(a, b, move)) for a, b in pairs]
         if not other_canvas:                    # that the drawing is stretched follows from that
@@ -64,7 +67,7 @@ def examine_svg(true, pred, ledger):
     if more:
         ledger.tell("structure_error", 3, "drawing", f"{more} more shapes differ")
         pictures.explain_all()
-    both = [pair for pair in pairs if None not in pair]
+    both = [pair for pair in pairs if None not in pair]     # now with the common move
     _order(both, order, pictures, ledger)
     _guard(pairs, pictures, ledger)
     _tell_in_one(ledger, len(both))
@@ -88,7 +91,7 @@ def _ratio(scene):
 
 
 def _tell_in_one(ledger, count):
-    """What is said of more than MANY shapes, or of all of the `count` there are, in the same words is one error."""
+    """What is said of more than MANY shapes or of all `count` in the same words is one error."""
     words = collections.Counter((error.category, error.description) for error in ledger.errors)
     first, errors = set(), []
     for error in ledger.errors:
@@ -100,11 +103,6 @@ def _tell_in_one(ledger, count):
             where = "all shapes" if words[key] >= count else f"{words[key]} shapes"
             errors.append(Discrepancy(error.category, error.severity, where, error.description))
     ledger.errors = errors
-
-
-def _mostly(pairs):
-    """Whether most shapes have a partner."""
-    return sum(None not in pair for pair in pairs) >= 0.7 * len(pairs)
 
 
 def _tell_move(pairs, move, ledger):
@@ -133,10 +131,12 @@ def _alone(a, b, pictures, ledger):
     """A shape of one picture only. Returns whether it was told."""
     shape = a or b
     wide, high = sides(shape)
-    sliver = shape.get("fill") and not shape.get("stroke") and (shape.get("seen") or 1) < 0.05 * wide * high
+    filled = shape.get("fill") and not shape.get("stroke")
+    sliver = filled and (shape.get("seen") or 1) < 0.05 * wide * high
     if sliver and not pictures.same_size:       # the smooth edge of what is covered otherwise
         return 0
-    if not (pictures.shows if pictures.same_size and not sliver else pictures.shows_clearly)(shape):
+    exact = pictures.same_size and not sliver
+    if not (pictures.shows(shape) if exact else pictures.shows_clearly(shape)):
         return 0
     ledger.differ("shapes", 0, "structure_error", 3, place(shape), "missing" if a else "extra")
     pictures.explain(shape)
@@ -154,7 +154,7 @@ def _same_look(a, b):
 
 
 def _swaps(pairs):
-    """{id(a): words} of shapes that took each other's place, colour or text; told once, at the first."""
+    """{id(a): (kind, words, first)} of shapes that took each other's place, colour or text."""
     both = [pair for pair in pairs if None not in pair]
     found = {}
     for name, value, differ in (
@@ -182,7 +182,7 @@ def _swaps(pairs):
 
 # --- 2. one shape of both pictures ---
 def _pair(a, b, swap, pictures, ledger):
-    """Text, geometry and paint of a shape, worth 4 : 2 : 4 (without text 6 : 4). Whether it was told."""
+    """Text, geometry, paint of a shape, worth 4 : 2 : 4 (no text: 6 : 4). Whether any was told."""
     where = place(a)
     is_text = a["type"] == "text"
     same_place = True
@@ -211,7 +211,8 @@ def _pair(a, b, swap, pictures, ledger):
         kept = []
         for finding in findings:
             if finding.sure not in shows:
-                shows[finding.sure] = (pictures.shows if finding.sure else pictures.shows_clearly)(a, b)
+                ask = pictures.shows if finding.sure else pictures.shows_clearly
+                shows[finding.sure] = ask(a, b)
             if shows[finding.sure]:
                 kept.append(finding)
         if not kept:
@@ -267,14 +268,15 @@ def _geometry(a, b):
     errors = []
     if a["type"] != b["type"] and gap > slack:
         errors.append(Finding("shape_error", 3, 0.6, f"type {b['type']}, should be {a['type']}"))
-        sized = max(sized - 0.05, 0)            # a shape of another kind seldom has exactly the same size
+        sized = max(sized - 0.05, 0)            # another kind seldom has exactly the same size
     elif gap > slack:
         words = "other outline"
         for word, turn in (("flipped", (-1, 1)), ("upside down", (1, -1)), ("turned", (-1, -1))):
             if outline_gap(a, b, shift, (turn[0] * scale[0], turn[1] * scale[1])) <= slack:
                 words = word
                 break
-        errors.append(Finding("shape_error", max(1, severity(gap, PLACE)), partial(gap, PLACE), words))
+        level = max(1, severity(gap, PLACE))
+        errors.append(Finding("shape_error", level, partial(gap, PLACE), words))
         if words == "other outline" and max(away, sized) > PLACE[0]:
             if gap > max(away, sized):          # its other size and place follow from that
                 return errors
@@ -297,12 +299,13 @@ def _scaled_alike(a, b):
 
 
 def _away(shift, grown):
-    """How far a shape moved; not at all along an axis where it grew at one edge and kept the other."""
-    return math.hypot(*(0 if abs(abs(d) - abs(g) / 2) <= PLACE[0] / 2 else d for d, g in zip(shift, grown)))
+    """How far a shape moved; not at all along an axis where it grew at one edge only."""
+    kept = [abs(abs(d) - abs(g) / 2) <= PLACE[0] / 2 for d, g in zip(shift, grown)]
+    return math.hypot(*(0 if edge else d for d, edge in zip(shift, kept)))
 
 
 def _text_geometry(a, b):
-    """Size and place of a text. One that reads otherwise or grew still has its place if its anchor may be the same."""
+    """Size and place of a text. One that reads otherwise or grew may have kept its anchor."""
     found = []
     sizes = [shape.get("font_size") or 0 for shape in (b, a)]
     ratio = abs(sizes[0] - sizes[1]) / (min(s for s in sizes if s) if all(sizes) else 1)
@@ -310,13 +313,15 @@ def _text_geometry(a, b):
     fonts = [(shape.get("style") or {}).get("font") for shape in (a, b)]
     if a["text"] != b["text"] or severity(ratio, WIDTH) or fonts[0] != fonts[1]:
         slack = 0.15 * max(sizes)               # letters reach up and down by themselves
-        shift = [0 if abs(d) <= abs(x - y) / 2 + slack else d for d, x, y in zip(shift, sides(a), sides(b))]
+        free = [abs(x - y) / 2 + slack for x, y in zip(sides(a), sides(b))]
+        shift = [0 if abs(d) <= most else d for d, most in zip(shift, free)]
     away = math.hypot(*shift)
     if severity(ratio, WIDTH):
         found.append(Finding("shape_error", severity(ratio, WIDTH), partial(ratio, WIDTH),
                              should_be("font size", 100 * sizes[0], 100 * sizes[1], "%")))
     if severity(away, PLACE):
-        found.append(Finding("shape_error", severity(away, PLACE), partial(away, PLACE), _direction(*shift)))
+        found.append(Finding("shape_error", severity(away, PLACE), partial(away, PLACE),
+                             _direction(*shift)))
     return found
 
 
@@ -330,7 +335,7 @@ def _direction(dx, dy):
 
 
 def _size_words(found, expected):
-    """'width 30%, should be 20%', in percent of the canvas; 'size' if both sides differ in the same ratio."""
+    """'width 30%, should be 20%', in percent of the canvas; 'size' if both differ in one ratio."""
     ratios = [f / e if e > 1e-6 else math.inf for f, e in zip(found, expected)]
     if abs(ratios[0] - ratios[1]) < 0.05 * max(ratios) and math.isfinite(max(ratios)):
         return should_be("size", 100 * found[0], 100 * expected[0], "%")
@@ -392,7 +397,8 @@ def _guard(pairs, pictures, ledger):
             rows, columns = pictures.cells(a or b)
             inside = float(rest[rows, columns].sum())
             if inside and rows.start <= y < rows.stop and columns.start <= x < columns.stop:
-                share = inside / math.sqrt(1 + (rows.stop - rows.start) * (columns.stop - columns.start))
+                area = (rows.stop - rows.start) * (columns.stop - columns.start)
+                share = inside / math.sqrt(1 + area)
                 if share > best:
                     best, shape = share, a or b
         level = 2 if rest.sum() / 255 > 0.005 * rest.size else 1

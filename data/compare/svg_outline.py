@@ -5,7 +5,7 @@ from data.compare.ledger import PLACE
 
 STEP = 0.02             # of the canvas' side: the longest piece of an outline between two samples
 MOST_SAMPLES = 600      # of one outline
-WHOLE = 0.03            # of the canvas' side: a drawing moved or scaled alike by this much is the same
+WHOLE = 0.03            # of the canvas' side: a drawing moved or scaled by this much is the same
 ALIKE = 0.75            # share of the shapes that must have moved alike
 
 
@@ -46,7 +46,7 @@ def cell(x, y):
 
 
 def segments(shape):
-    """Starts and ends, (M, 2) each, of the straight pieces of an outline, sub-paths by themselves."""
+    """Starts and ends, (M, 2) each, of the pieces of an outline, each sub-path by itself."""
     outline = np.asarray(shape.get("outline") or [], float).reshape(-1, 2)
     if len(outline) < 2:
         x0, y0, x1, y1 = shape["box"]
@@ -134,10 +134,11 @@ def parts_gone(a, b):
 
 # --- a whole drawing, moved or scaled ---
 def common_move(pairs, stretched=False):
-    """(scale x, scale y, shift x, shift y) that takes all of the second shapes to the first, or None.
+    """(scale x, scale y, shift x, shift y) that takes the second of all pairs to the first, or None.
 
-    None as well where half of the shapes are where they should be, unless one small move puts all of them in
-    place: then each has its own errors. `stretched`: the canvas has other proportions, and so may the drawing.
+    None as well where half of the shapes are where they should be, unless one small move puts all
+    of them in place: then each has its own errors. `stretched`: the canvas has other proportions,
+    and so may the drawing.
     """
     pairs = [(a, b) for a, b in pairs if not covers(a) and not covers(b)]
     if not pairs:
@@ -159,14 +160,20 @@ def common_move(pairs, stretched=False):
             shifts.append(y.mean() - scale * x.mean())
         rest = np.abs(found * np.tile(scales, 2) + np.tile(shifts, 2) - true).max(1)
         good = rest <= max(PLACE[0], float(np.median(rest)))
-    good = rest <= PLACE[0] / (4 if in_place >= 0.5 else 2)     # not one shape that moved, shared by all
-    if good.mean() < ALIKE or min(scales) < 0.2 or not stretched and abs(scales[0] / scales[1] - 1) > 0.04:
+    # finer than a shift that shows: the move of one shape must not be shared out to all
+    good = rest <= PLACE[0] / (4 if in_place >= 0.5 else 2)
+    if good.mean() < ALIKE or min(scales) < 0.2:
+        return None
+    if not stretched and abs(scales[0] / scales[1] - 1) > 0.04:
         return None
     if stretched:
         return *scales, *shifts
     off = np.abs(np.clip(true, 0, 1) - np.clip(found, 0, 1)).max(1)
-    if off.max() > WHOLE and (len(pairs) == 1 or in_place >= 0.5) or in_place >= 0.5 and not good.all():
+    far = off.max() > WHOLE
+    if len(pairs) == 1 and far:
         return None                             # one shape is told by its own name
+    if in_place >= 0.5 and (far or not good.all()):
+        return None
     return *scales, *shifts
 
 
@@ -202,7 +209,7 @@ def moved(shape, move):
 
 
 def _moved_paint(paint, move):
-    """A gradient or pattern after a common move: its matrix takes the new places to where it was."""
+    """A gradient or pattern after a common move: its matrix takes new places to where it was."""
     if not paint.get("matrix"):
         return paint
     sx, sy, tx, ty = move

@@ -12,13 +12,13 @@ from data.compare.ledger import PLACE
 from data.compare.svg_outline import WHOLE, centre, covers, outline_gap, sides
 from data.compare.svg_words import normal
 
-GAP = 0.38              # leaving a shape alone costs as much: two further apart than two gaps are no pair
-MOST_AT_ONCE = 250      # shapes a side that are paired with the least sum; beyond, the nearest first
+GAP = 0.38              # leaving a shape alone costs as much: two gaps apart are no pair
+MOST_AT_ONCE = 250      # shapes a side, paired with the least sum; beyond, the nearest first
 FAR = 2.0
 
 
 def pair_up(ours, theirs):
-    """[(a or None, b or None), ...]: first all of `ours` in their order, then what is left of `theirs`."""
+    """[(a or None, b or None), ...]: first all of `ours` in order, then what is left of `theirs`."""
     found = _same(ours, theirs)
     taken = set(found.values())
     rows = [i for i in range(len(ours)) if i not in found]
@@ -53,15 +53,16 @@ def _key(shape):
 def _features(shapes):
     """(centres, sides, colours, (text, covers)) as arrays, a row a shape."""
     paints = [shape.get("fill") or shape.get("stroke") for shape in shapes]
-    known = [paint if isinstance(paint, str) and paint.startswith("#") else None for paint in paints]
-    colors = np.array([lab(paint) if paint else (np.nan,) * 3 for paint in known]).reshape(-1, 3)
+    none = (np.nan,) * 3
+    colors = [lab(paint) if (paint or "").startswith("#") else none for paint in paints]
+    colors = np.array(colors).reshape(-1, 3)
     flags = np.array([(shape["type"] == "text", bool(covers(shape))) for shape in shapes])
-    return (np.array([centre(shape) for shape in shapes]), np.array([sides(shape) for shape in shapes]),
-            colors, flags.reshape(-1, 2))
+    middles = np.array([centre(shape) for shape in shapes])
+    return middles, np.array([sides(shape) for shape in shapes]), colors, flags.reshape(-1, 2)
 
 
 def _costs(left, right):
-    """Distances of all of `left` to all of `right`: 0 the same, 1 nothing in common, over 1 no pair."""
+    """Distances of all of `left` to all of `right`: 0 the same, 1 nothing in common, 2 no pair."""
     ours, theirs = _features(left), _features(right)
     away = np.minimum(1, np.hypot(*(ours[0][:, None] - theirs[0]).transpose(2, 0, 1)) / 0.4)
     size = np.minimum(1, np.abs(ours[1][:, None] - theirs[1]).sum(2) / 0.5)
@@ -69,9 +70,9 @@ def _costs(left, right):
     paint = np.minimum(1, gaps / 60)
     for i, j in zip(*np.nonzero(np.isnan(gaps))):
         paint[i, j] = min(1, _paint_gap(left[i], right[j]) / 60)
-    filled, types = ([np.array([shape.get(key) or "" for shape in shapes]) for shapes in (left, right)]
-                     for key in ("fill", "type"))
-    paint[(filled[0] == "")[:, None] != (filled[1] == "")] = 1      # a fill is not known by its stroke
+    filled = [np.array([bool(shape.get("fill")) for shape in shapes]) for shapes in (left, right)]
+    types = [np.array([shape["type"] for shape in shapes]) for shapes in (left, right)]
+    paint[filled[0][:, None] != filled[1]] = 1          # a fill is not known by its stroke
     kinds = (types[0][:, None] != types[1]).astype(float)
     near = (kinds > 0) & (away < 0.1) & (size < 0.1)
     for i, j in zip(*np.nonzero(near)):
@@ -115,7 +116,8 @@ def _nearest(left, right):
         return np.hstack([0.45 * middles / 0.4, 0.15 * sizes / 0.5, 0.2 * colors / 60, FAR * flags])
 
     theirs = vectors(right)
-    away, who = cKDTree(theirs).query(vectors(left), k=min(4, len(right)), distance_upper_bound=2 * GAP)
+    tree = cKDTree(theirs)
+    away, who = tree.query(vectors(left), k=min(4, len(right)), distance_upper_bound=2 * GAP)
     away, who = (np.atleast_2d(v).reshape(len(left), -1) for v in (away, who))
     found, used = {}, set()
     for k in np.argsort(away, axis=None, kind="stable"):

@@ -1,4 +1,4 @@
-"""The two pictures in small: whether a difference can be seen in a place, and where else there is one."""
+"""Both pictures in small: whether a difference shows in a place, and where else there is one."""
 import base64
 import zlib
 
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from data.compare.svg_outline import WHOLE, segments
 
 NOISE = 1.5, 4.0        # of 255: what may differ in a place that is equal; in pictures of two sizes
-# What the guard counts in two pictures of one size; 2 and 4 times as much is let pass in those of two sizes.
+# What the guard counts in pictures of one size; 2 and 4 times as much passes in those of two sizes.
 FAINT = 16.0            # of 255: a cell that differs by less is not counted
 VISIBLE = 1.3e-4        # of the canvas: what differs at least, a full difference over so much of it
 
@@ -119,7 +119,10 @@ class Pictures:
         return place
 
     def unexplained(self):
-        """What differs where no error was told, (height, width), 0 where a shift of a cell makes it."""
+        """What differs where no error was told, (height, width); None where that is not to be seen.
+
+        A difference from the neighbouring cells counts: what a shift of one cell makes is none.
+        """
         off = np.where(self.told, 0, self.off)
         if off[off > self.faint].sum() / 255 < self.visible * off.size:
             return None

@@ -1,7 +1,7 @@
 """How a matched shape of an SVG is painted: what differs, each property by its own name.
 
-A `Finding` with `sure` False is a property whose difference need not show (the caps of a closed line,
-two font names of one font): it is an error only where the pictures differ in that place.
+A `Finding` with `sure` False is a property whose difference need not show (the caps of a closed
+line, two font names of one font): it is an error only where the pictures differ in that place.
 """
 import math
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ def opacity(shape):
 def paint_findings(a, b, same_place, same_size):
     """What differs in the paint of two shapes; `a` as it should be.
 
-    `same_place`: the outlines agree, so that what depends on them can be compared. `same_size`: both pictures have
-    as many pixels, so that two tiles of a pattern can be equal to the pixel.
+    `same_place`: the outlines agree, so that what depends on them can be compared. `same_size`: both
+    pictures have as many pixels, so that two tiles of a pattern can be equal to the pixel.
     """
     found = []
     for key in ("fill", "stroke"):
@@ -78,7 +78,8 @@ def _paints(a, b, key, same_size):
     gap = max((color_distance(x or "#ffffff", y or "#ffffff")
                for x, y in zip(ours.get("look", []), theirs.get("look", []))), default=0)
     kind = ours.get("kind", "pattern")
-    if gap > (2 if same_size else 6) * COLOR[0] or same_size and ours.get("digest") != theirs.get("digest"):
+    other_pixels = same_size and ours.get("digest") != theirs.get("digest")
+    if other_pixels or gap > (2 if same_size else 6) * COLOR[0]:
         return [_unsure(f"{key} other {kind}" if kind != "image" else "other image",
                         max(1, severity(gap, COLOR)))]
     if _near(ours.get("matrix"), theirs.get("matrix")):

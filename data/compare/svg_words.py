@@ -23,7 +23,7 @@ def similar(a, b):
 def reads(found, expected):
     """(severity, credit, words) of a text that reads otherwise."""
     level = 1 if similar(found, expected) >= TYPO else 2
-    found_short, expected_short = (
-        text if len(text) <= 40 else text[:37] + "..." for text in (normal(found), normal(expected)))
+    texts = [normal(found), normal(expected)]
+    short = [text if len(text) <= 40 else text[:37] + "..." for text in texts]
     credit = max(0.0, 2 * similar(found, expected) - 1)
-    return level, credit, f"reads '{found_short}', should be '{expected_short}'"
+    return level, credit, f"reads '{short[0]}', should be '{short[1]}'"

@@ -1,4 +1,4 @@
-"""CairoSVG, corrected: masks, clip paths, patterns, opacity and the order of painting are drawn here."""
+"""CairoSVG, corrected: masks, clip paths, patterns, opacity and the order of painting."""
 import functools
 import math
 import re
@@ -345,7 +345,7 @@ class Drawing(Watch):
         return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
     def unscaled(self, pen):
-        """How wide the pen is in px a user unit where it is not scaled with its shape, else None."""
+        """Px a unit of the pen's width where it is not scaled with its shape, else None."""
         node = self.nodes[-1][0]
         return self.root_zoom if node.get("vector-effect") == "non-scaling-stroke" else None
 

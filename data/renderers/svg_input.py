@@ -71,7 +71,7 @@ def _current_color(node):
     """currentColor of a group stands for the colour of each child; CairoSVG takes the group's."""
     element = node.element.etree_element
     own = f"{element.get('fill')} {element.get('stroke')} {element.get('style')}".lower()
-    if "currentcolor" in own and any("color" in e.attrib for e in element.iter() if e is not element):
+    if "currentcolor" in own and any("color" in e.attrib for e in list(element.iter())[1:]):
         refuse("currentColor of a group with children of other colours")
 
 

@@ -1,4 +1,4 @@
-"""What Cairo's pen knows while it paints: places in px of the canvas, colours, gradients, patterns."""
+"""What Cairo's pen knows while it paints: places in px of the canvas, colours, gradients, tiles."""
 import hashlib
 import math
 

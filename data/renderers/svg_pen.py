@@ -1,4 +1,4 @@
-"""Cairo's pen, watched: a mark is kept of each node that painted, and what can be seen of it counted.
+"""Cairo's pen, watched: each node that painted has a mark, and what can be seen of it is counted.
 
 The pixels in the box of each painting are compared before and after. What an opaque painting hides
 is taken off those below; a group is a layer of its own that is merged when it is painted.

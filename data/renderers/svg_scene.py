@@ -1,8 +1,8 @@
 """From what the pen painted to the scene of an SVG: plain JSON, in fractions of the canvas.
 
-Only what can be seen is in it. Outlines keep their corners; where a picture has very many points they
-are thinned by the error this makes, not by their number. The picture itself is there small, for the
-places where no shape tells a difference.
+Only what can be seen is in it. Outlines keep their corners; where a picture has very many points
+they are thinned by the error this makes, not by their number. The picture itself is there small,
+for the places where no shape tells a difference.
 """
 import base64
 import hashlib
@@ -68,7 +68,8 @@ def _shape(marks, pen, canvas):
     def fraction(values):
         return six(v / canvas[i % 2] for i, v in enumerate(values))
 
-    points = [p for m in marks for p in m["points"]] or [p for path, _ in mark["paths"] for p in path]
+    points = [point for m in marks for point in m["points"]]
+    points = points or [point for path, _ in mark["paths"] for point in path]
     is_text = mark["text_token"] is not None
     box, clip = bounds_of(points), mark["clip"]
     shape = {"type": "text" if is_text else mark["tag"], "box": fraction(box),

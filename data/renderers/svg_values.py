@@ -33,7 +33,8 @@ REFUSED = {     # attribute: the values (lower case) that are drawn; all others 
     "font-variant": ("normal", "none"), "font-size-adjust": ("none",), "direction": ("ltr",),
     "fr": ("0", "0%"), "systemLanguage": (), "color-interpolation": ("auto", "srgb"),
     "mask-type": ("luminance", "alpha"), "font-variation-settings": ("normal",),
-    "glyph-orientation-vertical": ("auto",), "overflow": ("hidden", "visible"), "transform-box": ("view-box",)}
+    "glyph-orientation-vertical": ("auto",), "overflow": ("hidden", "visible"),
+    "transform-box": ("view-box",)}
 ELEMENTS = {"foreignObject": "foreignObject"}
 
 
