@@ -138,6 +138,13 @@ def picture(code):
     return np.asarray(draw("svg", SVG.format(code), 200)[0]).astype(int)
 
 
+@pytest.mark.parametrize("viewbox", ["0 0 10", "a b c d", ""])
+def test_a_viewbox_that_is_none_is_not_there(viewbox):
+    code = '<svg width="100" height="100" {}><rect width="40" height="50"/></svg>'
+    pictures = [draw("svg", code.format(box), 100)[0] for box in ("", f'viewBox="{viewbox}"')]
+    assert pictures[0].tobytes() == pictures[1].tobytes()
+
+
 @pytest.mark.parametrize("name", SAME)
 def test_drawn_right(name):
     meant, written = (picture(code) for code in SAME[name])

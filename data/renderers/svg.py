@@ -29,7 +29,7 @@ from PIL import Image
 from data.renderers.scene import RenderError, on_canvas, short, target_size
 from data.renderers.svg_drawing import recorder
 from data.renderers.svg_scene import scene_of
-from data.renderers.svg_values import color, refuse, resolve_variables
+from data.renderers.svg_values import NUMBER, color, refuse, resolve_variables
 
 SVG_SPACES = {"xmlns": "http://www.w3.org/2000/svg", "xmlns:xlink": "http://www.w3.org/1999/xlink"}
 
@@ -56,6 +56,8 @@ def draw_svg(code, size):
         tree = cairosvg.parser.Tree(bytestring=code.encode(), url_fetcher=fetch)
         if tree.tag != "svg":
             raise RenderError("syntax", f"the root element is <{tree.tag[:40]}>, not <svg>")
+        if not re.fullmatch(rf"\s*{NUMBER}(?:[\s,]+{NUMBER}){{3}}\s*", tree.get("viewBox", "")):
+            tree.pop("viewBox", None)           # as browsers do with one that is none
         page = types.SimpleNamespace(dpi=96, font_size=16, context_width=0, context_height=0)
         width, height, viewbox = node_format(page, tree)
         if not (width > 0 and height > 0):      # no size given, or a percentage of the page
