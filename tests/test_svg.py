@@ -8,7 +8,7 @@ import pytest
 
 from data.compare import compare, fidelity
 from data.renderers import draw
-from data.renderers.scene import RenderError
+from data.renderers.scene import RenderError, scene_fault
 
 SVG = (
     '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
@@ -264,7 +264,9 @@ STATE = [  # code, path into the first shape, value
 
 @pytest.mark.parametrize("code, path, value", STATE)
 def test_what_the_scene_holds(code, path, value):
-    found = json.loads(json.dumps(draw("svg", SVG.format(code), 200)[1]))["shapes"][0]
+    scene = json.loads(json.dumps(draw("svg", SVG.format(code), 200)[1]))
+    assert scene_fault(scene) is None
+    found = scene["shapes"][0]
     for key in path.split("."):
         found = found[int(key) if isinstance(found, list) else key]
     assert found == value

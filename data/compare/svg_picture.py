@@ -154,13 +154,14 @@ def _beyond(one, other):
     return np.maximum(np.maximum(one - high, low - one), 0).max(2)
 
 
-def _unpack(text):
+def _unpack(pieces):
     """The small picture of a scene, or None where there is none that can be read."""
     try:
-        width, height, packed = (text or "").split()
+        width, height = pieces[0].split()
+        packed = "".join(pieces[1:])
         data = zlib.decompressobj().decompress(base64.b64decode(packed), 200_000)
         return Image.frombytes("RGB", (int(width), int(height)), data)
-    except (ValueError, zlib.error):
+    except (TypeError, IndexError, ValueError, zlib.error):
         return None
 
 

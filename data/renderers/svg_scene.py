@@ -42,13 +42,14 @@ def scene_of(pen, image, viewbox, natural):
 
 
 def _small(image):
-    """The picture, at most SMALL px a side, as text: "width height base64 of zlib of RGB"."""
+    """The picture, at most SMALL px a side: its sides, then pieces of the base64 of zlib of RGB."""
     ratio = min(1, SMALL / max(image.size))
     size = [max(1, round(side * ratio)) for side in image.size]
     # bilinear: a picture drawn at another size is the same in small, which boxes of pixels are not
     small = image.resize(size, Image.Resampling.BILINEAR) if tuple(size) != image.size else image
     packed = base64.b64encode(zlib.compress(small.tobytes(), 1)).decode()
-    return f"{size[0]} {size[1]} {packed}"
+    pieces = [packed[k:k + 8000] for k in range(0, len(packed), 8000)]     # no text may be longer
+    return [f"{size[0]} {size[1]}", *pieces]
 
 
 def _reads_on(one, two):
