@@ -352,7 +352,7 @@ def test_words():
 
 def test_a_comparison_that_raises_is_worth_0_and_is_counted(caplog):
     scene = draw("svg", ICON, 96)[1]
-    broken = scene | {"viewbox": [0, 0, 9, None]}
+    broken = scene | {"digest": "", "shapes": None}
     comparing.failures.clear()
     assert [fidelity_or_zero(scene, scene), fidelity_or_zero(scene, None)] == [100, 0] and not comparing.failures
     assert [fidelity_or_zero(scene, broken) for _ in range(2)] == [0, 0]

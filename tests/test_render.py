@@ -209,7 +209,8 @@ SCENES = {
                   '<symbol id="s"><rect width="2" height="2" fill="url(#g)"/></symbol>'
                   '<use xlink:href="#s" x="4" y="6"/><use href="#s" x="90"/></svg>', {
                       "shapes": 1, "shapes.0.box": [0.4, 0.6, 0.6, 0.8],
-                      "shapes.0.fill": "gradient", "shapes.0.stops": ["#ff0000", "#00ff00"]}),
+                      "shapes.0.fill": "gradient",
+                      "shapes.0.paints.fill.stops": [[0.0, "#ff0000", 1.0], [1.0, "#00ff00", 1.0]]}),
     "svg style": ("svg", '<svg viewBox="0 0 10 10"><style>.a{fill:#0f0}</style>'
                   '<path class="a" d="M1 1h4v4z"/><circle r="3" fill="none"/>'
                   '<circle r="3" style="display:none"/><line x2="9" stroke="red"/></svg>', {

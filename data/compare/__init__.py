@@ -40,7 +40,21 @@ what a model gets wrong by itself is labelled as exactly as what was damaged on 
 | | painting order, proportions of the canvas | structure | | always | |
 | | place, size, outline, of the canvas' side | shape | > 0.8 % | > 5 % | > 15 %, other type |
 | | fill, stroke; widths; opacity; dash | style | as for charts | | |
+| | gradient, at 7 x 7 places of its shape | style | colour as above | | |
+| | dash lengths, relative; dash offset | style | > 15 %; > 0.8 % | | |
+| | caps, joins, miter limit, order of fill and stroke; font, weight, slant, lines; pattern, image | style | always | other look | |
+| | fill rule; letters' places, of the canvas' side | shape | always; > 0.8 % | | |
+| | clip path, mask: what it lets through | shape | | > 2 % | |
+| | parts of a path missing, extra | shape | | always | > 30 % |
+| | two shapes, fills or texts that took each other's place | as their kind | | always | |
+| | drawing moved or scaled as a whole, of the canvas' side | shape | > 3 % | > 5 % | > 15 % |
+| | what no error explains: a full difference on over 0.013 % of the canvas | shape, structure | always | > 0.5 % | |
 | | text | text_symbol | similarity >= 0.6 | else, missing | |
+
+In SVG a property of these rows that need not show (caps, fonts, masks) is an error only where the small pictures of
+the scenes differ, and nothing is said of a place in which they are equal. What is equal there differs by at most 1.5
+of 255 in each of 128 x 128 cells (4 between two sizes); the guard counts cells that differ by over 16, also from
+their neighbours within 0.8 %.
 
 Fidelity is read from the same book (`data/compare/ledger.py`): every visible element of either picture is an entry with
 a weight and a credit between 0 and 1, in groups with fixed shares:

@@ -1,196 +1,333 @@
-"""SVG pictures for `data/compare`: pairs shapes by outline and paint and enters what differs in a `Ledger`.
+"""SVG pictures for `data/compare`: what is painted in both is compared, property by property.
 
-Shapes are compared by their outlines on the canvas, not by their element names: a rectangle drawn as a polygon or a
-path is the same shape. What is hidden, or painted in the colour of what lies under it, is not there.
+Shapes are compared by their outlines on the canvas, not by their element names: a rectangle drawn
+as a polygon or a path is the same shape. Three things decide what is an error:
+
+1. Matched shapes are compared property by property. A property that need not show (line caps,
+   masks, fonts) is an error only where the pictures differ.
+2. An error of a place where the two pictures are equal is none: what is hidden, drawn in two pieces
+   or in another order is not there.
+3. Where the pictures differ and no error says why, there is an error for that place.
+
+A drawing of which all shapes moved or grew alike has one error, or none within 3 % of the canvas.
 """
+import collections
 import math
 
 import numpy as np
 
-from data.compare.matching import assign
-from data.compare.words import check_text, should_be, similar
-from data.compare.colors import color_distance, color_words
-from data.compare.ledger import COLOR, OPACITY, PLACE, WIDTH, partial, severity
+from data.compare.ledger import MANY, PLACE, WIDTH, partial, severity
+from data.compare.svg_outline import (WHOLE, cell, centre, common_move, covers, moved, outline_gap,
+                                      parts_gone, place, sides)
+from data.compare.svg_pairs import pair_up
+from data.compare.svg_picture import Pictures
+from data.compare.svg_style import Finding, letter_findings, paint_findings
+from data.compare.svg_words import normal, reads
+from data.compare.words import should_be
+from data.verdict import Discrepancy
 
-CELLS = 64                                   # side of the coarse picture that decides what can be seen
-MOST = 80                                    # pictures with more shapes are compared without asking what is hidden
+MOST_TOLD = 60          # shapes that differ are told one by one up to here, the rest at once
+MATCHED = 0.7           # share of the shapes that must have a partner in a drawing that moved as one
+MOST_ORDERED = 80       # pictures of more shapes are not asked for the order of painting
 
 
 def examine_svg(true, pred, ledger):
     """Compare two SVG scenes; enter everything visible in `ledger`."""
-    ours, theirs = (_visible(scene["shapes"]) for scene in (true, pred))
-    ratio = [scene["viewbox"][2] / scene["viewbox"][3] for scene in (true, pred)]
-    if abs(ratio[0] / ratio[1] - 1) > 0.02:
+    ours, theirs = true["shapes"], pred["shapes"]
+    if true.get("digest") and true.get("digest") == pred.get("digest"):
+        for _ in ours:
+            ledger.agree("shapes")
+        return
+    ratio = [_ratio(scene) for scene in (true, pred)]
+    other_canvas = abs(ratio[0] / ratio[1] - 1) > 0.02
+    if other_canvas:
         ledger.differ("shapes", 0, "structure_error", 2, "canvas",
                       should_be("width to height", ratio[1], ratio[0]))
-    pairs = assign(ours, theirs, _distance, gap=0.38, key=repr)
-    for i, j in pairs:
-        if j is None:
-            ledger.differ("shapes", 0, "structure_error", 3, place(ours[i]), "missing")
-        elif i is None:
-            ledger.differ("shapes", 0, "structure_error", 3, place(theirs[j]), "extra")
+    pairs = pair_up(ours, theirs)
+    ranks = {id(shape): k for k, shape in enumerate(theirs)}
+    order = [ranks[id(b)] for a, b in pairs if a and b]
+    both = [pair for pair in pairs if None not in pair]
+    mostly = len(both) >= MATCHED * len(pairs)
+    move = common_move(both, other_canvas) if mostly else None
+    if move:
+        pairs = [(a, b and _moved(a, b, move)) for a, b in pairs]
+        if not other_canvas:                    # that the drawing is stretched follows from that
+            _tell_move(pairs, move, ledger)
+    pictures = Pictures(true, pred, move)
+    swaps = _swaps(pairs)
+    told = more = 0
+    for a, b in pairs:
+        if told >= MOST_TOLD and not (a and b and _same_look(a, b)):
+            more += 1
+            ledger.cost("shapes", 0)
+        elif a is None or b is None:
+            told += _alone(a, b, pictures, ledger)
         else:
-            _shape(ours[i], theirs[j], ledger)
-    _order([(ours[i], theirs[j]) for i, j in pairs if None not in (i, j)], ledger)
+            told += _pair(a, b, swaps.get(id(a)), pictures, ledger)
+    if more:
+        ledger.tell("structure_error", 3, "drawing", f"{more} more shapes differ")
+        pictures.explain_all()
+    both = [pair for pair in pairs if None not in pair]     # now with the common move
+    _order(both, order, pictures, ledger)
+    _guard(pairs, pictures, ledger)
+    _tell_in_one(ledger, len(both))
 
 
-def place(shape):
-    """'circle top left': the kind of a shape and where its centre lies in a 3 x 3 grid."""
-    if _covers(shape):
-        return "background"
-    x, y = _centre(shape)
-    column = ("left", "", "right")[min(2, max(0, int(3 * x)))]
-    row = ("top", "", "bottom")[min(2, max(0, int(3 * y)))]
-    return f"{shape['type']} {' '.join(word for word in (row, column) if word) or 'centre'}"
+def _moved(a, b, move):
+    """A shape after the common move; a background may have stayed where it is."""
+    new = moved(b, move)
+    if a and covers(a):
+        off = [max(abs(x - y) for x, y in zip(a["box"], shape["box"])) for shape in (b, new)]
+        return new if off[1] < off[0] else b
+    return new
 
 
-def _covers(shape):
-    x0, y0, x1, y1 = shape["box"]
-    return shape["type"] != "text" and shape.get("fill") and x0 <= 0.01 and y0 <= 0.01 and x1 >= 0.99 and y1 >= 0.99
+def _ratio(scene):
+    """Width to height of a drawing as it is by itself."""
+    for sides_ in (scene.get("natural"), (scene["viewbox"] or ())[2:], scene["size"]):
+        if sides_ and all(side and side > 0 for side in sides_):
+            return sides_[0] / sides_[1]
+    return 1.0
 
 
-def _centre(shape):
-    x0, y0, x1, y1 = shape["box"]
-    return (x0 + x1) / 2, (y0 + y1) / 2
+def _tell_in_one(ledger, count):
+    """What is said of more than MANY shapes or of all `count` in the same words is one error."""
+    words = collections.Counter((error.category, error.description) for error in ledger.errors)
+    first, errors = set(), []
+    for error in ledger.errors:
+        key = error.category, error.description
+        if words[key] <= MANY and not 1 < words[key] == count:
+            errors.append(error)
+        elif key not in first:
+            first.add(key)
+            where = "all shapes" if words[key] >= count else f"{words[key]} shapes"
+            errors.append(Discrepancy(error.category, error.severity, where, error.description))
+    ledger.errors = errors
 
 
-def _sides(shape):
-    x0, y0, x1, y1 = shape["box"]
-    return x1 - x0, y1 - y0
+def _tell_move(pairs, move, ledger):
+    """One error for a drawing that moved or grew as a whole, none where that is little."""
+    boxes = list(zip(*(b["box"] for a, b in pairs if a and b and not covers(a))))
+    x0, y0 = (max(0.0, min(edge)) for edge in boxes[:2])
+    x1, y1 = (min(1.0, max(edge)) for edge in boxes[2:])
+    sx, sy, tx, ty = move
+    was = (x0 - tx) / sx, (y0 - ty) / sy, (x1 - tx) / sx, (y1 - ty) / sy
+    off = float(max(abs(v - w) for v, w in zip(was, (x0, y0, x1, y1))))
+    if off <= WHOLE:
+        return
+    words = []
+    grown = abs(sx * sy - 1) > 0.02
+    away = (was[0] + was[2] - x0 - x1) / 2, (was[1] + was[3] - y0 - y1) / 2
+    if max(map(abs, away)) > PLACE[int(grown)]:
+        words.append(_direction(*away))
+    if grown:
+        words.append(should_be("size", 100 / math.sqrt(sx * sy), 100, "%"))
+    ledger.differ("shapes", partial(off, PLACE), "shape_error", severity(off, PLACE), "drawing",
+                  "; ".join(words) or "moved")
 
 
-# -------------------------------------------------------------------------------------------------------- pairs
-def _distance(a, b):
-    """0 for the same shape, 1 for two with nothing in common (over 1: text against a drawing)."""
-    if (a["type"] == "text") != (b["type"] == "text"):
-        return 2.0
-    if bool(_covers(a)) != bool(_covers(b)):
-        return 2.0
-    away = min(1, math.dist(_centre(a), _centre(b)) / 0.4)
-    size = min(1, sum(abs(x - y) for x, y in zip(_sides(a), _sides(b))) / 0.5)
-    paint = min(1, _paint_distance(a, b) / 60)
-    if a["type"] == "text":
-        return 0.5 * (1 - similar(a["text"], b["text"])) + 0.4 * away + 0.1 * paint
-    kind = a["type"] != b["type"] and not _same_outline(a, b)
-    return 0.45 * away + 0.15 * size + 0.2 * paint + 0.2 * kind
+# --- 1. shapes without a partner, shapes that took each other's place ---
+def _alone(a, b, pictures, ledger):
+    """A shape of one picture only. Returns whether it was told."""
+    shape = a or b
+    wide, high = sides(shape)
+    filled = shape.get("fill") and not shape.get("stroke")
+    sliver = filled and (shape.get("seen") or 1) < 0.05 * wide * high
+    if sliver and not pictures.same_size:       # the smooth edge of what is covered otherwise
+        return 0
+    exact = pictures.same_size and not sliver
+    if not (pictures.shows(shape) if exact else pictures.shows_clearly(shape)):
+        return 0
+    ledger.differ("shapes", 0, "structure_error", 3, place(shape), "missing" if a else "extra")
+    pictures.explain(shape)
+    return 1
 
 
-def _paint_distance(a, b):
-    """Distance of the colours by which two shapes are known: fill where there is one, else stroke."""
-    if a.get("fill") or b.get("fill"):
-        return color_distance(a.get("fill"), b.get("fill"))
-    return color_distance(a.get("stroke"), b.get("stroke"))
+def _same_look(a, b):
+    """Whether two shapes are plainly the same, without asking for each property."""
+    keys = ("type", "fill", "stroke", "text", "opacity", "fill_opacity", "stroke_opacity", "dash",
+            "style", "paints", "cuts", "runs")
+    return all(a.get(key) == b.get(key) for key in keys) and max(
+        abs(x - y) for x, y in zip(a["box"], b["box"])) < 1e-3 and len(
+            a.get("outline") or ()) == len(b.get("outline") or ()) and abs(
+                (a.get("stroke_width") or 0) - (b.get("stroke_width") or 0)) < 1e-4
 
 
-def _points(shape):
-    outline = np.asarray(shape.get("outline") or [], float).reshape(-1, 2)
-    if len(outline) < 2:
-        x0, y0, x1, y1 = shape["box"]
-        outline = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
-    return outline
+def _swaps(pairs):
+    """{id(a): (kind, words, first)} of shapes that took each other's place, colour or text."""
+    both = [pair for pair in pairs if None not in pair]
+    found = {}
+    for name, value, differ in (
+            ("", lambda s: tuple(round(v / 0.02) for v in centre(s)),
+             lambda a, b: math.dist(centre(a), centre(b)) > PLACE[1]),
+            ("fill", lambda s: s.get("fill"), lambda a, b: a.get("fill") != b.get("fill")),
+            ("text", lambda s: s.get("text"), lambda a, b: a.get("text") != b.get("text"))):
+        off = [(a, b) for a, b in both if differ(a, b) and value(a) and value(b)]
+        if not 2 <= len(off) <= 200:
+            continue
+        for k, (a, b) in enumerate(off):
+            for c, d in off[k + 1:]:
+                if id(a) in found or id(c) in found:
+                    continue
+                if name:
+                    crossed = value(a) == value(d) and value(b) == value(c)
+                else:
+                    crossed = math.dist(centre(a), centre(d)) <= 0.02 and \
+                        math.dist(centre(b), centre(c)) <= 0.02
+                if crossed:
+                    found[id(a)] = name, f"{name} swapped with {place(c)}".lstrip(), True
+                    found[id(c)] = name, "", False
+    return found
 
 
-def _segments(shape, points):
-    """Starts and ends, (M, 2) each, of the straight pieces of an outline; sub-paths are not joined to each other."""
-    firsts = [k for k in shape.get("starts") or [0] if k < len(points)]
-    round_off = shape.get("closed") or shape.get("fill") and shape["type"] != "line"
-    follows = [k + 1 for k in range(len(points))]
-    for first, end in zip(firsts, [*firsts[1:], len(points)]):
-        follows[end - 1] = first if round_off else end - 1
-    return points, points[follows]
-
-
-def _gap(points, shape, outline):
-    """Largest distance from `points` to the line that `outline` draws as `shape`, in fractions of the canvas."""
-    start, end = _segments(shape, outline)
-    step = end - start                                                           # (M, 2)
-    length = np.maximum((step ** 2).sum(1), 1e-12)
-    along = ((points[:, None] - start) * step).sum(2) / length                   # (N, M) foot of the perpendicular
-    foot = start + np.clip(along, 0, 1)[..., None] * step                        # (N, M, 2)
-    return float(np.sqrt(((points[:, None] - foot) ** 2).sum(2)).min(1).max())
-
-
-def outline_gap(a, b, shift=(0, 0), scale=(1, 1)):
-    """Hausdorff distance of two outlines, `b` first moved by `shift` and stretched about its centre by `scale`."""
-    centre = np.array(_centre(b))
-    ours, theirs = _points(a), (_points(b) - centre) * scale + centre + shift
-    return max(_gap(ours, b, theirs), _gap(theirs, a, ours))
-
-
-def _same_outline(a, b, tolerance=PLACE[0]):
-    return outline_gap(a, b) <= tolerance
-
-
-# -------------------------------------------------------------------------------------------------- one shape
-def _shape(a, b, ledger):
-    """One shape of both pictures: text, geometry and paint, worth 5 : 3 : 2 of 1 together."""
+# --- 2. one shape of both pictures ---
+def _pair(a, b, swap, pictures, ledger):
+    """Text, geometry, paint of a shape, worth 4 : 2 : 4 (no text: 6 : 4). Whether any was told."""
     where = place(a)
-    if a["type"] == "text":
-        check_text(ledger, "shapes", "text_symbol_error", where, b["text"], a["text"], weight=0.4)
-        _text_geometry(a, b, ledger, where)
-    elif outline_gap(a, b) <= PLACE[0]:
-        ledger.agree("shapes", 0.6)
+    is_text = a["type"] == "text"
+    same_place = True
+    groups = []                                 # (weight, findings)
+    if is_text:
+        words = _text(a, b)
+        geometry = _text_geometry(a, b)
+        same_place = not geometry
+        if not words:
+            geometry += letter_findings(a, b, same_place)
+        groups += [(0.4, words), (0.2, geometry)]
     else:
-        _geometry(a, b, ledger, where)
-    _paint(a, b, ledger, where)
+        gap = outline_gap(a, b)
+        geometry = _geometry(a, b) if gap > PLACE[0] else []
+        same_place = not geometry
+        groups.append((0.6, geometry))
+    paint = paint_findings(a, b, same_place, pictures.same_size)
+    if not same_place and _scaled_alike(a, b):
+        paint = [finding for finding in paint if not finding.words.startswith("stroke width")]
+    groups.append((0.4, paint))
+    if swap:
+        groups = [(weight, _swapped(findings, swap)) for weight, findings in groups]
+    shows = {}
+    told = 0
+    for weight, findings in groups:
+        kept = []
+        for finding in findings:
+            if finding.sure not in shows:
+                ask = pictures.shows if finding.sure else pictures.shows_clearly
+                shows[finding.sure] = ask(a, b)
+            if shows[finding.sure]:
+                kept.append(finding)
+        if not kept:
+            ledger.agree("shapes", weight)
+            continue
+        credit = math.prod(finding.credit for finding in kept)
+        ledger.cost("shapes", credit, weight)
+        told = 1
+        for finding in kept:
+            if finding.words:
+                ledger.tell(finding.category, finding.level, where, finding.words)
+    if told:
+        pictures.explain(a, b)
+    return told
 
 
-def _geometry(a, b, ledger, where):
+def _swapped(findings, swap):
+    """The findings of a shape that took the place, fill or text of another, in one."""
+    name, words, first = swap
+    starts = {"": "moved", "fill": "fill", "text": "reads"}[name]
+    kept = []
+    for finding in findings:
+        if finding.words.startswith(starts):
+            finding = Finding(finding.category, 2, finding.credit, words if first else "")
+        kept.append(finding)
+    return kept
+
+
+def _text(a, b):
+    found, expected = normal(b["text"]), normal(a["text"])
+    if found == expected:
+        return []
+    level, credit, words = reads(found, expected)
+    return [Finding("text_symbol_error", level, min(credit, 0.99), words)]
+
+
+def _geometry(a, b):
     """Kind, place and size of a shape; `a` as it should be."""
-    (ax, ay), (bx, by) = _centre(a), _centre(b)
-    (aw, ah), (bw, bh) = _sides(a), _sides(b)
+    gone = parts_gone(a, b)
+    if gone:
+        missing, extra, total = gone
+        share = (missing or extra) / max(total, 1)
+        words = f"{missing} of {total} parts missing" if missing else f"{extra} parts extra"
+        return [Finding("shape_error", 3 if share > 0.3 else 2, max(0.0, 1 - share), words)]
+    (ax, ay), (bx, by) = centre(a), centre(b)
+    (aw, ah), (bw, bh) = sides(a), sides(b)
     shift = ax - bx, ay - by
     scale = tuple(x / y if y > 1e-6 else 1.0 for x, y in ((aw, bw), (ah, bh)))
-    away, sized = _away((ax - bx, ay - by), (aw - bw, ah - bh)), max(abs(aw - bw), abs(ah - bh))
-    errors = []
+    away = _away(shift, (aw - bw, ah - bh))
+    sized = max(abs(aw - bw), abs(ah - bh))
     slack = PLACE[0] * 1.5
-    if a["type"] != b["type"] and outline_gap(a, b, shift, scale) > slack:
-        errors.append((3, 0.6, f"type {b['type']}, should be {a['type']}"))
-        sized = max(sized - 0.05, 0)                 # a shape of another kind seldom has exactly the same size
-    elif outline_gap(a, b, shift, scale) > slack:
-        gap = outline_gap(a, b, shift, scale)
-        flipped = next((word for word, turn in (("flipped", (-1, 1)), ("upside down", (1, -1)), ("turned", (-1, -1)))
-                        if outline_gap(a, b, shift, (turn[0] * scale[0], turn[1] * scale[1])) <= slack), None)
-        errors.append((max(1, severity(gap, PLACE)), partial(gap, PLACE), flipped or "other outline"))
+    gap = outline_gap(a, b, shift, scale)
+    errors = []
+    if a["type"] != b["type"] and gap > slack:
+        errors.append(Finding("shape_error", 3, 0.6, f"type {b['type']}, should be {a['type']}"))
+        sized = max(sized - 0.05, 0)            # another kind seldom has exactly the same size
+    elif gap > slack:
+        words = "other outline"
+        for word, turn in (("flipped", (-1, 1)), ("upside down", (1, -1)), ("turned", (-1, -1))):
+            if outline_gap(a, b, shift, (turn[0] * scale[0], turn[1] * scale[1])) <= slack:
+                words = word
+                break
+        level = max(1, severity(gap, PLACE))
+        errors.append(Finding("shape_error", level, partial(gap, PLACE), words))
+        if words == "other outline" and max(away, sized) > PLACE[0]:
+            if gap > max(away, sized):          # its other size and place follow from that
+                return errors
+            if gap < 0.3 * max(away, sized):    # its corners follow from the other size
+                errors.clear()
     if severity(away, PLACE):
-        errors.append((severity(away, PLACE), partial(away, PLACE), _direction(-shift[0], -shift[1])))
+        errors.append(Finding("shape_error", severity(away, PLACE), partial(away, PLACE),
+                              _direction(-shift[0], -shift[1])))
     if severity(sized, PLACE):
-        errors.append((severity(sized, PLACE), partial(sized, PLACE), _size_words((bw, bh), (aw, ah))))
-    if not errors:
-        errors.append((1, 0.9, "other outline"))
-    credit = math.prod(credit for _, credit, _ in errors)
-    ledger.cost("shapes", credit, 0.6)
-    for level, _, words in errors:
-        ledger.tell("shape_error", level, where, words)
+        errors.append(Finding("shape_error", severity(sized, PLACE), partial(sized, PLACE),
+                              _size_words((bw, bh), (aw, ah))))
+    return errors or [Finding("shape_error", 1, 0.9, "other outline")]
+
+
+def _scaled_alike(a, b):
+    """Whether the stroke of a shape grew as the shape did."""
+    ratios = [y / x for x, y in zip(sides(a), sides(b)) if x > 1e-6]
+    width = (b.get("stroke_width") or 0) / (a.get("stroke_width") or 1)
+    return width > 0 and ratios and all(abs(ratio / width - 1) < 0.1 for ratio in ratios)
 
 
 def _away(shift, grown):
-    """How far a shape moved; not at all along an axis where it grew at one edge and kept the other."""
-    return math.hypot(*(0 if abs(abs(d) - abs(g) / 2) <= PLACE[0] / 2 else d for d, g in zip(shift, grown)))
+    """How far a shape moved; not at all along an axis where it grew at one edge only."""
+    kept = [abs(abs(d) - abs(g) / 2) <= PLACE[0] / 2 for d, g in zip(shift, grown)]
+    return math.hypot(*(0 if edge else d for d, edge in zip(shift, kept)))
 
 
-def _text_geometry(a, b, ledger, where):
-    """Size and place of a text. One that reads otherwise or grew still has its place if its anchor may be the same."""
+def _text_geometry(a, b):
+    """Size and place of a text. One that reads otherwise or grew may have kept its anchor."""
+    found = []
     sizes = [shape.get("font_size") or 0 for shape in (b, a)]
     ratio = abs(sizes[0] - sizes[1]) / (min(s for s in sizes if s) if all(sizes) else 1)
-    shift = [y - x for x, y in zip(_centre(a), _centre(b))]
-    if a["text"] != b["text"] or severity(ratio, WIDTH):
-        slack = 0.15 * max(sizes)                                        # letters reach up and down by themselves
-        shift = [0 if abs(d) <= abs(x - y) / 2 + slack else d for d, x, y in zip(shift, _sides(a), _sides(b))]
+    shift = [y - x for x, y in zip(centre(a), centre(b))]
+    fonts = [(shape.get("style") or {}).get("font") for shape in (a, b)]
+    if a["text"] != b["text"] or severity(ratio, WIDTH) or fonts[0] != fonts[1]:
+        slack = 0.15 * max(sizes)               # letters reach up and down by themselves
+        free = [abs(x - y) / 2 + slack for x, y in zip(sides(a), sides(b))]
+        shift = [0 if abs(d) <= most else d for d, most in zip(shift, free)]
     away = math.hypot(*shift)
-    if not severity(away, PLACE) and not severity(ratio, WIDTH):
-        return ledger.agree("shapes", 0.2)
-    ledger.cost("shapes", partial(away, PLACE) * partial(ratio, WIDTH), 0.2)
     if severity(ratio, WIDTH):
-        ledger.tell("shape_error", severity(ratio, WIDTH), where,
-                    should_be("font size", 100 * sizes[0], 100 * sizes[1], "%"))
+        found.append(Finding("shape_error", severity(ratio, WIDTH), partial(ratio, WIDTH),
+                             should_be("font size", 100 * sizes[0], 100 * sizes[1], "%")))
     if severity(away, PLACE):
-        ledger.tell("shape_error", severity(away, PLACE), where, _direction(*shift))
+        found.append(Finding("shape_error", severity(away, PLACE), partial(away, PLACE),
+                             _direction(*shift)))
+    return found
 
 
 def _direction(dx, dy):
     """'moved right by 12%' or 'moved right by 12%, down by 5%', in percent of the canvas."""
-    parts = [f"{words[d > 0]} by {100 * abs(d):.0f}%" for d, words
+    parts = [f"{words[int(d > 0)]} by {100 * abs(d):.0f}%" for d, words
              in ((dx, ("left", "right")), (dy, ("up", "down"))) if abs(d) > PLACE[0]]
     if not parts:
         parts = [f"{'right' if dx > 0 else 'left'} by {100 * abs(dx):.0f}%"]
@@ -198,7 +335,7 @@ def _direction(dx, dy):
 
 
 def _size_words(found, expected):
-    """'width 30%, should be 20%', in percent of the canvas; 'size' if both sides differ in the same ratio."""
+    """'width 30%, should be 20%', in percent of the canvas; 'size' if both differ in one ratio."""
     ratios = [f / e if e > 1e-6 else math.inf for f, e in zip(found, expected)]
     if abs(ratios[0] - ratios[1]) < 0.05 * max(ratios) and math.isfinite(max(ratios)):
         return should_be("size", 100 * found[0], 100 * expected[0], "%")
@@ -208,121 +345,23 @@ def _size_words(found, expected):
     return "; ".join(words)
 
 
-def _paint(a, b, ledger, where):
-    """Fill, stroke, width, dash and opacity of a shape; together worth 0.4."""
-    errors = []                                                                  # (severity, credit, words)
-    for key in ("fill", "stroke"):
-        found, expected = b.get(key), a.get(key)
-        gap = color_distance(found, expected)
-        if found == expected == "gradient":
-            stops = list(zip(b.get("stops", []), a.get("stops", [])))
-            gap, (found, expected) = max(((color_distance(x, y), (x, y)) for x, y in stops), default=(0, (None, None)))
-        if severity(gap, COLOR):
-            words = f"{key} missing" if not found else f"{key} extra" if not expected else \
-                color_words(found, expected, key)
-            errors.append((severity(gap, COLOR), partial(gap, COLOR), words))
-    if a.get("stroke") and b.get("stroke"):
-        widths = [shape.get("stroke_width") or 0 for shape in (b, a)]
-        gap = abs(widths[0] - widths[1]) / max(1e-6, min(widths))
-        if severity(gap, WIDTH) and abs(widths[0] - widths[1]) > PLACE[0] / 2:
-            errors.append((severity(gap, WIDTH), partial(gap, WIDTH),
-                           should_be("stroke width", 100 * widths[0], 100 * widths[1], "%")))
-        if bool(a.get("dash")) != bool(b.get("dash")):
-            errors.append((1, 0.5, f"stroke {'dashed' if b.get('dash') else 'solid'}, should be "
-                                   f"{'dashed' if a.get('dash') else 'solid'}"))
-    clear = [_opacity(shape) for shape in (b, a)]
-    if severity(abs(clear[0] - clear[1]), OPACITY):
-        gap = abs(clear[0] - clear[1])
-        errors.append((severity(gap, OPACITY), partial(gap, OPACITY), should_be("opacity", *clear)))
-    credit = math.prod(credit for _, credit, _ in errors)
-    ledger.entries["shapes"].append([0.4, min(credit, 0.99) if errors else 1.0])
-    for level, _, words in errors:
-        ledger.tell("style_error", level, where, words)
-
-
-def _opacity(shape):
-    part = "fill_opacity" if shape.get("fill") else "stroke_opacity"
-    values = [shape.get(key) for key in ("opacity", part)]
-    return math.prod(1.0 if value is None else value for value in values)
-
-
-# ------------------------------------------------------------------------------------- what can be seen, order
-def _mask(shape):
-    """Where a shape paints on the coarse picture: (CELLS, CELLS) bool."""
-    centres = (np.arange(CELLS) + 0.5) / CELLS
-    x, y = np.meshgrid(centres, centres)
-    points = _points(shape)
-    painted = np.zeros((CELLS, CELLS), bool)
-    if shape["type"] in ("text", "image"):
-        x0, y0, x1, y1 = shape["box"]
-        painted |= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
-    elif shape.get("fill"):
-        for (x0, y0), (x1, y1) in zip(*_segments(shape, points)):                # even-odd rule, one edge at a time
-            if y0 != y1:
-                painted ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-    if shape.get("stroke") or not painted.any():
-        start, end = _segments(shape, points)
-        share = np.linspace(0, 1, 16)[:, None, None]
-        dots = (start * (1 - share) + end * share).reshape(-1, 2)
-        column, row = np.clip((dots * CELLS).astype(int), 0, CELLS - 1).T
-        painted[row, column] = True
-    if shape.get("clip"):
-        x0, y0, x1, y1 = shape["clip"]
-        painted &= (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1)
-    return painted
-
-
-def _color(shape):
-    """RGB and opacity of a shape in the coarse picture; a gradient takes its first colour."""
-    paint = shape.get("fill") or shape.get("stroke") or "#000000"
-    if paint == "gradient":
-        paint = (shape.get("stops") or [None])[0]
-    if not (paint or "").startswith("#"):                                        # a pattern or an image
-        paint = "#808080"
-    return np.array([int(paint[k:k + 2], 16) for k in (1, 3, 5)], float), _opacity(shape)
-
-
-def _coarse(layers):
-    """Paint (mask, colour, opacity) layers, first at the bottom: (CELLS, CELLS, 3) floats."""
-    picture = np.full((CELLS, CELLS, 3), 255.0)
-    for mask, color, opacity in layers:
-        picture[mask] += opacity * (color - picture[mask])
-    return picture
-
-
-def _visible(shapes):
-    """The shapes without which the picture would be another."""
-    if len(shapes) > MOST:
-        return [{**shape, "rank": k} for k, shape in enumerate(shapes)]
-    layers = [(_mask(shape), *_color(shape)) for shape in shapes]
-    whole = _coarse(layers)
-    kept = []
-    for k, shape in enumerate(shapes):
-        edged = shape.get("fill") and shape.get("stroke") and shape["stroke"] != shape["fill"]
-        mask = layers[k][0]
-        above = np.zeros_like(mask)
-        for other, _, opacity in layers[k + 1:]:
-            if opacity >= 0.99:
-                above |= other
-        if edged and (mask & ~above).any() or np.abs(_coarse(layers[:k] + layers[k + 1:]) - whole).max() > 4:
-            kept.append({**shape, "rank": k})
-    return kept
-
-
-def _order(pairs, ledger):
+# --- 3. order of painting ---
+def _order(pairs, ranks, pictures, ledger):
     """Shapes that overlap and are painted in another order, where that can be seen."""
-    if len(pairs) > MOST:
+    if len(pairs) > MOST_ORDERED or ranks == sorted(ranks) or not pictures.known:
         return
-    layers = {id(a): (_mask(a), *_color(a)) for a, _ in pairs}
-    theirs = {id(a): b for a, b in pairs}
-    original = [a for a, _ in pairs]
-    wrong = []
-    for m, a in enumerate(original):
-        for c in original[m + 1:]:                                              # a lies under c
-            if theirs[id(a)]["rank"] > theirs[id(c)]["rank"]:
-                both = layers[id(a)][0] & layers[id(c)][0]
-                if both.sum() > 2 and severity(_paint_distance(a, c), COLOR):
-                    wrong.append((a, c))
+    masks, wrong = {}, []
+    for m, (a, _) in enumerate(pairs):
+        for n, (c, _) in enumerate(pairs[m + 1:], m + 1):       # a lies under c
+            alike = all(a.get(key) == c.get(key) for key in ("fill", "stroke"))
+            if ranks[m] < ranks[n] or alike or not _boxes_meet(a, c):
+                continue
+            for shape in (a, c):
+                if id(shape) not in masks:
+                    masks[id(shape)] = pictures.mask(shape)
+            both = masks[id(a)] & masks[id(c)]
+            if both.sum() > 8 and pictures.off[both].max() > 8:
+                wrong.append((a, c))
     while wrong:
         counts = {}
         for pair in wrong:
@@ -333,4 +372,44 @@ def _order(pairs, ledger):
         front, back = ("in front of", "behind") if blamed is a else ("behind", "in front of")
         ledger.differ("shapes", 0, "structure_error", 2, place(blamed),
                       f"{front} {place(other)}, should be {back}", 0.5)
+        pictures.explain(blamed)
         wrong = [pair for pair in wrong if blamed is not pair[0] and blamed is not pair[1]]
+
+
+def _boxes_meet(a, c):
+    ax0, ay0, ax1, ay1 = a["box"]
+    cx0, cy0, cx1, cy1 = c["box"]
+    return ax0 < cx1 and cx0 < ax1 and ay0 < cy1 and cy0 < ay1
+
+
+# --- 4. the guard ---
+def _guard(pairs, pictures, ledger):
+    """Where the pictures differ and no error says why, there is one for that place."""
+    if not pictures.known:
+        return
+    for _ in range(4):
+        rest = pictures.unexplained()
+        if rest is None:
+            return
+        y, x = np.unravel_index(int(rest.argmax()), rest.shape)
+        best, shape = 0.0, None
+        for a, b in pairs[:400]:
+            rows, columns = pictures.cells(a or b)
+            inside = float(rest[rows, columns].sum())
+            if inside and rows.start <= y < rows.stop and columns.start <= x < columns.stop:
+                area = (rows.stop - rows.start) * (columns.stop - columns.start)
+                share = inside / math.sqrt(1 + area)
+                if share > best:
+                    best, shape = share, a or b
+        level = 2 if rest.sum() / 255 > 0.005 * rest.size else 1
+        if shape is not None and pictures.mask(shape)[y, x]:
+            ledger.differ("shapes", 0.5, "shape_error", level, place(shape), "looks different", 0.5)
+            pictures.explain(shape)
+        else:
+            where = cell((x + 0.5) / pictures.width, (y + 0.5) / pictures.height)
+            ledger.differ("shapes", 0, "structure_error", level, where, "looks different", 0.5)
+            rows = slice(max(0, y - pictures.height // 6), y + pictures.height // 6 + 1)
+            columns = slice(max(0, x - pictures.width // 6), x + pictures.width // 6 + 1)
+            pictures.told[rows, columns] = True
+    if pictures.unexplained() is not None:
+        ledger.tell("structure_error", 2, "drawing", "looks different in more places")

@@ -80,9 +80,18 @@ _LEGEND = (None, {"title": "", "entries": [{"text": "", "color": COLOR}]})
 _NOTE = {"text": "", "x": NUMBER, "y": NUMBER}
 _FILL = (re.compile("#[0-9a-f]{6}|gradient|pattern|image"), None)
 _LENGTH = Between(1e-9, 1e9)
+_STYLE = {"cap?": "", "join?": "", "miter?": NUMBER, "dashes?": [NUMBER], "dash_offset?": NUMBER,
+          "first?": "", "rule?": "", "font?": ["", "", ""], "decoration?": ""}
+_PAINT = {"kind": "", "numbers?": [NUMBER], "stops?": [[NUMBER, COLOR, NUMBER]], "extend?": 0,
+          "matrix?": [NUMBER] * 6, "digest?": "", "look?": [COLOR]}
 _SHAPE = {"type": "", "box": [0.0] * 4, "fill": _FILL, "fill_opacity": 0.0, "stroke": _FILL,
-          "stroke_width": 0.0, "stroke_opacity": 0.0, "opacity": 0.0, "dash": True,
-          "stops?": [COLOR], "clip?": [0.0] * 4}                    # all in canvas fractions
+          "stroke_width": 0.0, "stroke_opacity": 0.0, "opacity": 0.0, "dash": True, "seen": 0.0,
+          "clip?": [0.0] * 4, "style?": _STYLE, "paints?": {"fill?": _PAINT, "stroke?": _PAINT},
+          "cuts?": [{"kind": "", "box?": [0.0] * 4, "look": ""}]}   # all in canvas fractions
+_TURN = (None, [NUMBER] * 4)
+_LETTERS = {"text": "", "font_size": 0.0, "turn": _TURN, "letters": [[0.0, 0.0]], "runs?": [{
+    "letters": 0, "text": "", "font_size": 0.0, "style": _STYLE, "turn": _TURN, "fill": _FILL,
+    "fill_opacity": 0.0, "stroke": _FILL}]}
 # Of tables, in px of the picture at its natural size. styles: how letters look; edges: how the four
 # sides of a cell are drawn; both are referred to by number. breaks: letters before each line break;
 # width, ink, indent: of the text; nested, tables: the tables inside.
@@ -114,9 +123,12 @@ SCENES = {
         "styles": [{"family": "", "size": 0.0, "bold": True, "italic": True, "color": COLOR,
                     "lines": "", "shift": "", "back": COLOR}]},
     "svg": {"task": "svg", "size": [0, 0], "viewbox": [0.0, 0.0, _LENGTH, _LENGTH],
-            "shapes": [ByType({"text": _SHAPE | {"text": "", "font_size": 0.0}},
+            "natural": [_LENGTH, _LENGTH], "digest": "", "picture": [""],
+            "shapes": [ByType({"text": _SHAPE | _LETTERS},
                               _SHAPE | {"outline": [[0.0, 0.0]], "closed": True, "starts?": [0]})]}}
-# stops: gradient colours; starts: where sub-paths begin in the outline; clip: its box
+# Of SVG: the picture in small and its digest; "seen", the share of pixels a shape owns; "starts",
+# where sub-paths begin in the outline; "clip", a box; "cuts", clip paths and masks; "paints",
+# gradients, patterns and images; "runs", the pieces of a text; "turn", the matrix of its letters.
 
 
 def scene_fault(scene) -> str | None:
