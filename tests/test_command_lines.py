@@ -10,6 +10,9 @@ NEEDED = {  # arguments without which no other mistake is told
     "data.bench": ["data/bench", "--baselines"],
     "data.teacher": ["data/examples"],
     "data.serve": ["data/tiny/judge"],
+    "data.experiments.coverage_chart": ["folder"],
+    "data.experiments.coverage_svg": ["folder"],
+    "data.experiments.coverage_table": ["folder"],
 }
 SECONDS = 2.0  # of processor time, the start of Python included
 CHILD = """

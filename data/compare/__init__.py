@@ -71,9 +71,9 @@ import collections
 import logging
 
 from data.compare.chart import examine_chart
+from data.compare.ledger import Ledger
 from data.compare.svg import examine_svg
 from data.compare.table import examine_table
-from data.compare.ledger import Ledger
 
 EXAMINE = {"chart": examine_chart, "table": examine_table, "svg": examine_svg}
 

@@ -1,12 +1,12 @@
 """Charts for `data/compare`: subplots are paired; of each, marks, axes, texts and looks go into the `Ledger`."""
 import math
 
-from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
-from data.compare.marks import Marks
-from data.compare.matching import align, assign
-from data.compare.words import check_text, normal, number, reads, should_be, similar
 from data.compare.colors import check_color
 from data.compare.ledger import LIMIT, PLACE, partial, severity
+from data.compare.marks import Marks
+from data.compare.matching import align, assign
+from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
+from data.compare.words import check_text, normal, number, reads, should_be, similar
 
 
 def examine_chart(true, pred, ledger):

@@ -3,12 +3,29 @@
 `Marks` compares what stands in one subplot of each picture, and remembers what the axes and texts around it need to
 know: whether they may have moved with the data (`changed`), and which names and numbers were told already.
 """
-from data.compare.series import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
-                              scaled, shares, span, stacked, stretched, value_words)
-from data.compare.matching import align, assign
-from data.compare.words import as_number, normal, number, reads, should_be, similar, text_credit
 from data.compare.colors import check_color, color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, VALUE, WIDTH, partial, severity
+from data.compare.matching import align, assign
+from data.compare.series import (
+    NOUNS,
+    POINTS,
+    Namer,
+    axis_of,
+    clip,
+    follows,
+    interpolate,
+    items,
+    kind,
+    regular,
+    rescaled,
+    scaled,
+    shares,
+    span,
+    stacked,
+    stretched,
+    value_words,
+)
+from data.compare.words import as_number, normal, number, reads, should_be, similar, text_credit
 
 LINES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted", "none": "none"}
 MARKERS = {"o": "circle", "s": "square", "^": "triangle", "v": "down triangle", "D": "diamond", "d": "thin diamond",

@@ -5,8 +5,8 @@ Marks of different types meet on common ground: a bar, a point and a slice all h
 """
 import math
 
-from data.compare.words import as_number, normal, should_be
 from data.compare.ledger import VALUE
+from data.compare.words import as_number, normal, should_be
 
 POINTS = ("bar", "barh", "line", "scatter", "pie", "errorbar", "area")     # types whose marks can be compared
 NOUNS = {"bar": "bar", "barh": "bar", "pie": "slice"}                      # all others have points

@@ -17,8 +17,18 @@ import math
 import numpy as np
 
 from data.compare.ledger import MANY, PLACE, WIDTH, partial, severity
-from data.compare.svg_outline import (WHOLE, cell, centre, common_move, covers, moved, outline_gap,
-                                      parts_gone, place, sides)
+from data.compare.svg_outline import (
+    WHOLE,
+    cell,
+    centre,
+    common_move,
+    covers,
+    moved,
+    outline_gap,
+    parts_gone,
+    place,
+    sides,
+)
 from data.compare.svg_pairs import pair_up
 from data.compare.svg_picture import Pictures
 from data.compare.svg_style import Finding, letter_findings, paint_findings

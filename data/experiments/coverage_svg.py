@@ -1,4 +1,4 @@
-"""How many visible changes of SVG programs does `compare` name, and does it name any that is none?
+"""Count the visible changes of SVG programs that `compare` names, and what it names that is none.
 
     python -m data.experiments.coverage_svg FOLDER                      # all *.svg below it
     python -m data.experiments.coverage_svg FOLDER --changes 4 --show   # and what was not named
@@ -21,10 +21,11 @@ icons it printed, here and before every painted property was compared:
     those beyond the thresholds, unnamed  1 of 436     85 of 598      0 of 497    0 of 498
     equal pictures, with an error         3 of 793   246 of 1044      0 of 614  203 of 613
 """
-import argparse
 import collections
 import random
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,8 @@ from scipy.ndimage import maximum_filter, minimum_filter
 
 from data.compare import compare
 from data.experiments.svg_changes import ALIKE, changes_of, rewritten
+from data.runs import flag, parse, script
+from data.verdict import InputError
 from render import RenderError, render_many
 
 SIZE, OTHER_SIZE = 300, 220  # px of the longest side
@@ -39,21 +42,25 @@ FAR, SHARE = 40, 0.001  # a pixel differs by more than 40; a change is more than
 SHIFT = 5  # px: the neighbourhood within which a shift of 0.8 % is no difference
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="where the SVG programs are, at any depth")
-    parser.add_argument("--changes", type=int, default=10, help="changes of each program")
-    parser.add_argument(
-        "--files", type=int, help="so many programs, drawn by chance (default: all)"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", action="store_true", help="print each miss")
-    args = parser.parse_args()
-    rng = random.Random(args.seed)
-    paths = sorted(args.folder.rglob("*.svg"))
-    if args.files and args.files < len(paths):
-        paths = sorted(rng.sample(paths, args.files))
-    tables = measure(paths, args.changes, rng, args.show)
+@dataclass
+class Settings:
+    changes: int = flag(10, "changes of each program")
+    files: int = flag(0, "so many programs, drawn by chance; 0: all")
+    seed: int = flag(0, "fixes programs and changes")
+    show: bool = flag(False, "print each miss")
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    """Measure a folder."""
+    settings = parse(Settings, argv, __doc__, folder=dict(help="of SVG programs, at any depth"))
+    rng = random.Random(settings.seed)
+    paths = sorted(Path(settings.folder).rglob("*.svg"))
+    if not paths:
+        raise InputError(f"{settings.folder} holds no .svg.")
+    if 0 < settings.files < len(paths):
+        paths = sorted(rng.sample(paths, settings.files))
+    tables = measure(paths, settings.changes, rng, settings.show)
     report(*tables)
 
 
@@ -174,4 +181,4 @@ def report(changed, equal, rest):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

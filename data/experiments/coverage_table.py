@@ -1,4 +1,4 @@
-"""How many visible changes of real tables are named, and how many equal pictures get an error.
+"""Count the visible changes of real tables that are named, and equal pictures with an error.
 
 Takes any folder of tables (.html, .md), changes each in many ways that no editor of ours knows of
 (cells, rows, spans, styles, attributes, text around the table) and compares the pictures. A change
@@ -10,12 +10,13 @@ Rewritings that draw the same picture must have no error.
 
 It prints one line a kind of change, and the programs behind what is wrong with --show.
 """
-import argparse
 import collections
 import pathlib
 import random
 import re
+import sys
 import time
+from dataclasses import dataclass
 
 import lxml.html
 from lxml import etree
@@ -24,6 +25,8 @@ from data.compare import compare
 from data.experiments.changes_table import CELL, CHANGES, attribute, cells_of, ruled, styled
 from data.experiments.visible import SHARE, SHIFT, differing
 from data.renderers.table import is_html, markdown_to_html
+from data.runs import flag, parse, script
+from data.verdict import InputError
 from render import render_many
 
 
@@ -148,17 +151,21 @@ def measure(tables, n, seed=0):
     return counts, wrong, slowest
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="of tables: .html and .md")
-    parser.add_argument("--n", type=int, default=12, help="changes a table (default 12)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--show", action="store_true", help="print the programs behind what is wrong"
-    )
-    args = parser.parse_args(argv)
-    tables = read_tables(args.folder)
-    counts, wrong, slowest = measure(tables, args.n, args.seed)
+@dataclass
+class Settings:
+    n: int = flag(12, "changes of each table")
+    seed: int = flag(0, "fixes the changes")
+    show: bool = flag(False, "print the programs behind what is wrong")
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    """Measure a folder."""
+    settings = parse(Settings, argv, __doc__, folder=dict(help="of tables: .html and .md"))
+    tables = read_tables(settings.folder)
+    if not tables:
+        raise InputError(f"{settings.folder} holds no table.")
+    counts, wrong, slowest = measure(tables, settings.n, settings.seed)
     columns = ("made", "visible", "unnamed", "moved", "equal", "false", "crash", "not drawn")
     print(f"{'change':24s}" + "".join(f"{column:>10s}" for column in columns))
     total = collections.Counter()
@@ -168,7 +175,7 @@ def main(argv=None):
         total += counts[kind]
         print(f"{kind:24s}" + "".join(f"{counts[kind][column]:10d}" for column in columns))
     print(f"{'all':24s}" + "".join(f"{total[column]:10d}" for column in columns))
-    if args.show:
+    if settings.show:
         for kind, name, code, new, why in wrong:
             print(f"\n=== {kind}, {name}: {why}\n{code}\n--->\n{new}")
     shares = {key: 100 * total[key] / max(1, total[of]) for key, of in (
@@ -179,4 +186,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -350,26 +350,28 @@ def measure(task: str, n: int, **options) -> tuple[int, int, list[Miss]]:
     """(number of edits, number named, misses). `options` are those of `edits`.
 
     Another alignment of a cell that has no room for it, so that its text moves by 2 px at most, is
-    not counted.
+    not counted; the next edit takes its place.
     """
-    made = edits(task, n, **options)
+    made = edits(task, n + n // 10, **options)
     jobs = []
     for one in made:
         jobs += [(task, one.code), (task, one.damaged)]
     pictures = render_many(jobs, size=300, timeout=60)
-    misses, unseen = [], 0
+    misses, seen = [], 0
     for one, true, damaged in zip(made, pictures[::2], pictures[1::2]):
+        if seen == n:
+            break
+        seen += 1
         failed = [drawn for drawn in (true, damaged) if not isinstance(drawn, Rendering)]
         if failed:
             misses.append(Miss(one, failed[0]))
             continue
         if one.kind == "align" and not differing(true.image, damaged.image, SHIFT):
-            unseen += 1
+            seen -= 1
             continue
         errors = compare(true.scene, damaged.scene)
         if not named(one, errors):
             misses.append(Miss(one, errors))
-    seen = len(made) - unseen
     return seen, seen - len(misses), misses
 
 

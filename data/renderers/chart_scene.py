@@ -124,7 +124,8 @@ def data_artists(ax):
 
 
 def _marks(ax):
-    from matplotlib import collections as many, image, lines, patches
+    from matplotlib import collections as many
+    from matplotlib import image, lines, patches
     owner = {}      # id(artist) -> (kind, the call or container it belongs to)
     for kind, args, kwargs, result in ax.__dict__.get("_calls", []):
         call = (kind, (args, kwargs, result))

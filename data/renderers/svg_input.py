@@ -8,9 +8,26 @@ import re
 import unicodedata
 
 from data.renderers.svg_text import prepare_text, resolve_font
-from data.renderers.svg_values import (BASELINES, DRAWN, ELEMENTS, FRACTIONS, LENGTHS, NUMBER,
-                                       REFUSED, SHAPES, SIZES, TEXTS, XLINK, angle, color, fraction,
-                                       length, origin, refuse, transform)
+from data.renderers.svg_values import (
+    BASELINES,
+    DRAWN,
+    ELEMENTS,
+    FRACTIONS,
+    LENGTHS,
+    NUMBER,
+    REFUSED,
+    SHAPES,
+    SIZES,
+    TEXTS,
+    XLINK,
+    angle,
+    color,
+    fraction,
+    length,
+    origin,
+    refuse,
+    transform,
+)
 
 
 def prepare(node, surface):

@@ -7,8 +7,17 @@ import math
 
 import numpy as np
 
-from data.renderers.svg_paint import (bounds_of, clip_of, corners_of, letter_cell, letter_corners,
-                                      paint_of, subpaths, surface_paint, zoom)
+from data.renderers.svg_paint import (
+    bounds_of,
+    clip_of,
+    corners_of,
+    letter_cell,
+    letter_corners,
+    paint_of,
+    subpaths,
+    surface_paint,
+    zoom,
+)
 from data.renderers.svg_text import draw_lines, lines_of
 from data.renderers.svg_values import SHAPES, TEXTS
 
