@@ -1,7 +1,7 @@
 """Pairs of SVG programs with the right answer: field_svg.jsonl has id, a, b and expected.
 
 expected: "no error"; "refused: WORD" (b is not drawn, the reason has WORD); or "CATEGORY: WORDS",
-two patterns of which one error must have both ("shape|structure: ." is an error of either category).
+two patterns of which one error must have both ("shape|structure: ." is an error of either one).
 errors: how many there are, where b differs in more than one property.
 """
 

@@ -24,14 +24,19 @@ def test_lines_of_a_killed_run_are_passed_over(tmp_path):
 
 TEXT = "x\u2028y\u0085"
 ERROR = {"type": "text_error", "severity": 1, "location": "row 1", "description": f"reads '{TEXT}'"}
-PAIR = {"id": "table-000001-0", "category": "table", "gt_img_path": "a.png", "pred_img_path": "a.png",
-        "human_errors": [ERROR, ERROR], "gt_code": TEXT, "pred_code": TEXT}
+PAIR = {"id": "table-000001-0", "category": "table", "human_errors": [ERROR, ERROR],
+        "gt_img_path": "a.png", "pred_img_path": "a.png", "gt_code": TEXT, "pred_code": TEXT}
+
+
+def line(row):
+    """A row as one line of JSON whose separators of Unicode stay as they are."""
+    return json.dumps(row, ensure_ascii=False)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of one pair whose texts hold separators of Unicode, in a file that a Windows editor saved."""
-    (tmp_path / "pairs.jsonl").write_bytes(f"\ufeff\r\n{json.dumps(PAIR, ensure_ascii=False)}\r\n".encode())
+    """One pair whose texts hold separators of Unicode, in a file that a Windows editor saved."""
+    (tmp_path / "pairs.jsonl").write_bytes(f"\ufeff\r\n{line(PAIR)}\r\n".encode())
     Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
     return tmp_path
 
@@ -42,22 +47,22 @@ def test_every_reader_reads_the_same_lines(folder, monkeypatch):
     texts = [error.description for error in pair.truth.errors]
     assert texts == [ERROR["description"]] * 2  # who lists two alike errors means two
     row = {"id": PAIR["id"], "category": "table", "pred_json": {"errors": [ERROR]}}
-    (folder / "answers.jsonl").write_text("\n" + json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "answers.jsonl").write_text("\n" + line(row) + "\n", "utf-8")
     (verdict,) = bench.read_answers(folder / "answers.jsonl", [pair])
     assert [error.description for error in verdict.errors] == texts[:1]
 
     row = {"id": "1", "answer": TEXT, "tokens": [1, 2]}
-    (folder / "paid.jsonl").write_text(json.dumps(row, ensure_ascii=False) + '\n{"id": "torn', "utf-8")
+    (folder / "paid.jsonl").write_text(line(row) + '\n{"id": "torn', "utf-8")
     assert Paid(folder / "paid.jsonl").rows == {"1": row}
 
     row = {"key": TEXT, "matches": [[0, 0]]}
-    (folder / "matcher.jsonl").write_text(json.dumps(row, ensure_ascii=False) + '\n{"key": "torn', "utf-8")
+    (folder / "matcher.jsonl").write_text(line(row) + '\n{"key": "torn', "utf-8")
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     assert LLMMatcher("http://localhost:1", "m", folder / "matcher.jsonl").known == {TEXT: [(0, 0)]}
 
     tokens, cell = ["<tr>", "<td>", "</td>", "</tr>"], {"tokens": ["x", "\u2028", "y"]}
     row = {"filename": "a.png", "html": {"structure": {"tokens": tokens}, "cells": [cell]}}
-    (folder / "set.jsonl").write_text("\ufeff" + json.dumps(row, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "set.jsonl").write_text("\ufeff" + line(row) + "\n", "utf-8")
     (read,) = read_rows(f"pubtabnet={folder / 'set.jsonl'}")
     assert read.code == "<table><tr><td>x\u2028y</td></tr></table>"
 
@@ -74,7 +79,8 @@ OTHER_LAYOUTS = [  # tokens of the structure, number of cells, words of the sent
 @pytest.mark.parametrize("tokens, cells, words", OTHER_LAYOUTS)
 def test_a_set_in_another_layout_is_refused(tokens, cells, words, tmp_path):
     html = {"structure": {"tokens": tokens}, "cells": [{"tokens": ["7"]}] * cells}
-    (tmp_path / "a.jsonl").write_text(json.dumps({"filename": "a.png", "split": "train", "html": html}))
+    row = {"filename": "a.png", "split": "train", "html": html}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
     with pytest.raises(InputError, match="a.jsonl:1 is no record of pubtabnet") as caught:
         list(read_rows(f"pubtabnet={tmp_path}"))
     assert words in str(caught.value)
@@ -82,6 +88,7 @@ def test_a_set_in_another_layout_is_refused(tokens, cells, words, tmp_path):
 
 def test_a_conversation_in_another_order_is_refused(tmp_path):
     said = [{"from": "system", "value": "Be brief."}, {"from": "human", "value": "Redraw it."}]
-    (tmp_path / "chart2code.json").write_text(json.dumps([{"id": 1, "image": "a.png", "conversations": said}]))
+    rows = [{"id": 1, "image": "a.png", "conversations": said}]
+    (tmp_path / "chart2code.json").write_text(json.dumps(rows))
     with pytest.raises(InputError, match="its second turn is no answer"):
         list(read_rows(f"chart2code={tmp_path}"))

@@ -190,7 +190,8 @@ def test_parse_of_answers_from_the_field(name):
 
 
 def test_of_a_data_set_s_list_keeps_what_is_listed_twice():
-    errors = Verdict.of("chart", [json.loads(ENTRY)] * 2 + [json.loads(ENTRY) | {"category": "none"}])
+    entry = json.loads(ENTRY)
+    errors = Verdict.of("chart", [entry] * 2 + [entry | {"category": "none"}])
     assert errors.errors == [Discrepancy(*A)] * 2 and "dropped" in errors.notes[0]
 
 
@@ -231,7 +232,8 @@ def test_parse_is_quick_on_hostile_text(text):
 
 @pytest.mark.parametrize("completion, answer", [
     ("<svg/>", "<svg/>"), ([{"role": "assistant", "content": "<svg/>"}], "<svg/>"),
-    ([{"role": "assistant", "content": [{"type": "text", "text": "<svg"}, {"type": "text", "text": "/>"}]}], "<svg/>"),
+    ([{"role": "assistant", "content": [{"type": "text", "text": "<svg"},
+                                        {"type": "text", "text": "/>"}]}], "<svg/>"),
     ([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}], ""),
     ([{"role": "assistant", "content": [{"type": "image"}]}], "")])
 def test_an_answer_of_trl_is_a_text_a_conversation_or_parts(completion, answer):

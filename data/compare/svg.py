@@ -37,7 +37,7 @@ from data.compare.words import should_be
 from data.verdict import Discrepancy
 
 MOST_TOLD = 60          # shapes that differ are told one by one up to here, the rest at once
-MATCHED = 0.7           # share of the shapes that must have a partner in a drawing that moved as one
+MATCHED = 0.7           # share of the shapes that need a partner in a drawing that moved as one
 MOST_ORDERED = 80       # pictures of more shapes are not asked for the order of painting
 
 

@@ -134,7 +134,7 @@ def parts_gone(a, b):
 
 # --- a whole drawing, moved or scaled ---
 def common_move(pairs, stretched=False):
-    """(scale x, scale y, shift x, shift y) that takes the second of all pairs to the first, or None.
+    """(scale x, scale y, shift x, shift y) taking the second of all pairs to the first, or None.
 
     None as well where half of the shapes are where they should be, unless one small move puts all
     of them in place: then each has its own errors. `stretched`: the canvas has other proportions,

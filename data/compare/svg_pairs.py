@@ -18,7 +18,7 @@ FAR = 2.0
 
 
 def pair_up(ours, theirs):
-    """[(a or None, b or None), ...]: first all of `ours` in order, then what is left of `theirs`."""
+    """[(a or None, b or None), ...]: first all of `ours` in order, then the rest of `theirs`."""
     found = _same(ours, theirs)
     taken = set(found.values())
     rows = [i for i in range(len(ours)) if i not in found]

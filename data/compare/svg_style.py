@@ -32,8 +32,8 @@ def opacity(shape):
 def paint_findings(a, b, same_place, same_size):
     """What differs in the paint of two shapes; `a` as it should be.
 
-    `same_place`: the outlines agree, so that what depends on them can be compared. `same_size`: both
-    pictures have as many pixels, so that two tiles of a pattern can be equal to the pixel.
+    `same_place`: the outlines agree, so that what depends on them can be compared. `same_size`:
+    both pictures have as many pixels, so that two tiles of a pattern can be equal to the pixel.
     """
     found = []
     for key in ("fill", "stroke"):

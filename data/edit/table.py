@@ -2,6 +2,7 @@
 
 An editor takes (`_Table`, rng), changes the tree and returns the place it hit, as `compare` calls it, or None.
 """
+import random
 import re
 
 import lxml.html
@@ -14,11 +15,12 @@ from data.worlds.level1 import WORDS
 
 
 class _Table:
-    """The first table of a page. `cells[r][c]` are elements; `slots` maps each to its (row, column) in the grid."""
+    """The first table of a page: `cells[r][c]`; `slots` maps each to its (row, column) in the grid."""
 
     def __init__(self, code):
         self.markdown = not is_html(code)
-        self.marks, self.lines = [], (0, 0)     # of a Markdown table: its alignment marks, where it stands
+        # Of a Markdown table: its alignment marks, where it stands.
+        self.marks, self.lines = [], (0, 0)
         if self.markdown:
             code = code.strip()
             self.root, self.marks, self.lines = _from_markdown(code)
@@ -39,10 +41,10 @@ class _Table:
         """The table as text, in the language it came in."""
         if self.markdown:
             return _to_markdown(self.code, self.cells, self.marks, self.lines)
+        text = etree.tostring(self.root, encoding="unicode", method="html")
         if self.root.tag == "html":
             doctype = re.match(r"\s*<!doctype[^>]*>\s*", self.code, re.I)
-            return (doctype.group() if doctype else "") + etree.tostring(self.root, encoding="unicode", method="html")
-        text = etree.tostring(self.root, encoding="unicode", method="html")
+            return (doctype.group() if doctype else "") + text
         return re.sub(r"^<div>|</div>$", "", text)
 
     def place(self, cell):
@@ -78,14 +80,15 @@ def _from_markdown(code):
 
 
 def _to_markdown(code, cells, marks, place):
-    """The rows in `cells` and the line of alignment `marks`, in place of the lines of `code` that held the table."""
+    """`code` with the rows in `cells` and the line of alignment `marks` where its table stood."""
     lines, (first, last) = code.splitlines(), place
     rows = [[(cell.text or "").strip().replace("|", "\\|") for cell in row] for row in cells]
     body = ["| " + " | ".join(row) + " |" for row in rows[:1] + [marks] + rows[1:]]
     return "\n".join(lines[:first] + body + lines[last:])
 
 
-# ---------------------------------------------------------------------------------------------------------- words
+# --- 1. words ---
+
 def _pick(table, rng, test):
     cells = [cell for cell in table.plain(spanning=True) if test(cell.text or "")]
     return rng.choice(cells) if cells else None
@@ -105,7 +108,8 @@ def _digit(table, rng):
 
 def _sign(table, rng):
     """A minus sign more or less."""
-    cell = _pick(table, rng, lambda text: re.match(r"\s*[-\u2212]?\d", text) and not re.search(r"\d[-/:]\d", text))
+    cell = _pick(table, rng, lambda text: re.match(r"\s*[-\u2212]?\d", text)
+                 and not re.search(r"\d[-/:]\d", text))
     if cell is None:
         return None
     text = cell.text.strip()
@@ -115,7 +119,8 @@ def _sign(table, rng):
 
 def _unit(table, rng):
     """A percent sign or a unit more or less."""
-    cell = _pick(table, rng, lambda text: re.fullmatch(r"\s*[-+]?[\d.,]+\s*(%|[a-zA-Z]{1,3})?\s*", text))
+    pattern = r"\s*[-+]?[\d.,]+\s*(%|[a-zA-Z]{1,3})?\s*"
+    cell = _pick(table, rng, lambda text: re.fullmatch(pattern, text))
     if cell is None:
         return None
     number = re.match(r"\s*[-+]?[\d.,]+", cell.text).group()
@@ -125,7 +130,8 @@ def _unit(table, rng):
 
 def _word(table, rng):
     """Another word, or a slip."""
-    cell = _pick(table, rng, lambda text: re.search(r"[^\W\d_]{2}", text) and not re.search(r"\d", text))
+    cell = _pick(table, rng, lambda text: re.search(r"[^\W\d_]{2}", text)
+                 and not re.search(r"\d", text))
     if cell is None:
         return None
     words = (cell.text or "").split(" ")
@@ -144,7 +150,8 @@ def _empty(table, rng):
     return table.place(cell)
 
 
-# --------------------------------------------------------------------------------------------------------- layout
+# --- 2. layout ---
+
 def _cut(element, drop_line=True):
     """Take an element out with the white space after it."""
     before, parent = element.getprevious(), element.getparent()
@@ -157,7 +164,8 @@ def _cut(element, drop_line=True):
 def _remove_row(table, rng):
     if len(table.rows) < 2 or any(span(cell, "rowspan") > 1 for cell in table.all):
         return None
-    k = rng.randrange(table.markdown, len(table.rows))             # the first row of Markdown is always the header
+    # The first row of Markdown is always the header.
+    k = rng.randrange(table.markdown, len(table.rows))
     _cut(table.rows[k])
     del table.cells[k]
     return f"row {k + 1}"
@@ -165,7 +173,8 @@ def _remove_row(table, rng):
 
 def _add_row(table, rng):
     """A copy of a row with other texts, after it."""
-    rows = [k for k, row in enumerate(table.cells) if row and not any(map(_spans, row)) and row[0].tag == "td"]
+    rows = [k for k, row in enumerate(table.cells)
+            if row and not any(map(_spans, row)) and row[0].tag == "td"]
     if not rows or any(span(cell, "rowspan") > 1 for cell in table.all):
         return None
     k = rng.choice(rows)
@@ -174,8 +183,10 @@ def _add_row(table, rng):
         text = "".join(cell.itertext())
         for child in list(cell):
             cell.remove(child)
-        cell.text = re.sub(r"\d", lambda m: rng.choice("123456789"), text) if re.search(r"\d", text) else \
-            other_word(text, rng, WORDS) if text.strip() else ""
+        if re.search(r"\d", text):
+            cell.text = re.sub(r"\d", lambda m: rng.choice("123456789"), text)
+        else:
+            cell.text = other_word(text, rng, WORDS) if text.strip() else ""
     row = table.rows[k]
     new.tail = row.tail
     following = row.getnext()
@@ -202,7 +213,8 @@ def _remove_column(table, rng):
 
 
 def _remove_cell(table, rng):
-    cells = [cell for cell in table.plain() if (cell.text or "").strip() and len(cell.getparent()) > 1]
+    cells = [cell for cell in table.plain()
+             if (cell.text or "").strip() and len(cell.getparent()) > 1]
     if not cells or table.markdown or len(table.rows) < 2:
         return None
     cell = rng.choice(cells)
@@ -223,11 +235,13 @@ def _swap(a, b):
 
 
 def _swap_cells(table, rng):
-    cells = [cell for cell in table.plain(spanning=True) if (cell.text or "").strip() and cell.tag == "td"]
-    pairs = [(a, b) for i, a in enumerate(cells) for b in cells[i + 1:] if a.text.strip() != b.text.strip()]
-    pairs = [(a, b) for a, b in pairs if len({table.slots[a][0], table.slots[b][0]}) < 2
+    cells = [cell for cell in table.plain(spanning=True)
+             if (cell.text or "").strip() and cell.tag == "td"]
+    pairs = [(a, b) for i, a in enumerate(cells) for b in cells[i + 1:]
+             if a.text.strip() != b.text.strip()]
+    pairs = [(a, b) for a, b in pairs if table.slots[a][0] == table.slots[b][0]
              or table.slots[a][1] == table.slots[b][1]]
-    if not pairs or len(table.rows) < 2:                           # in one row it is a swap of columns
+    if not pairs or len(table.rows) < 2:  # in one row it is a swap of columns
         return None
     a, b = rng.choice(pairs)
     a.text, b.text = b.text, a.text
@@ -235,7 +249,8 @@ def _swap_cells(table, rng):
 
 
 def _swap_rows(table, rng):
-    rows = [k for k, row in enumerate(table.cells) if row and row[0].tag == "td" and not any(map(_spans, row))]
+    rows = [k for k, row in enumerate(table.cells)
+            if row and row[0].tag == "td" and not any(map(_spans, row))]
     if len(rows) < 2 or len({len(table.cells[k]) for k in rows}) > 1:
         return None
     i, j = sorted(rng.sample(rows, 2))
@@ -258,7 +273,8 @@ def _swap_columns(table, rng):
 
 def _merge(table, rng):
     """A cell swallows its right neighbour."""
-    pairs = [(a, b) for row in table.cells for a, b in zip(row, row[1:]) if not _spans(a) and not _spans(b)]
+    pairs = [(a, b) for row in table.cells for a, b in zip(row, row[1:])
+             if not _spans(a) and not _spans(b)]
     if not pairs or table.markdown or len(table.rows) < 2:
         return None
     a, b = rng.choice(pairs)
@@ -268,18 +284,18 @@ def _merge(table, rng):
 
 
 def _split(table, rng):
-    """A cell that spans columns or rows shrinks to one; empty cells take the place."""
-    cells = [(cell, key) for cell in table.all for key in ("colspan", "rowspan") if span(cell, key) > 1]
-    cells = [(cell, key) for cell, key in cells if key == "colspan" and span(cell, "rowspan") == 1]
+    """A cell that spans columns shrinks to one; empty cells take the place."""
+    cells = [cell for cell in table.all
+             if span(cell, "colspan") > 1 and span(cell, "rowspan") == 1]
     if not cells:
         return None
-    cell, key = rng.choice(cells)
-    for _ in range(span(cell, key) - 1):
+    cell = rng.choice(cells)
+    for _ in range(span(cell, "colspan") - 1):
         new = etree.Element(cell.tag)
         new.text = ""
         new.tail, cell.tail = cell.tail, None
         cell.addnext(new)
-    del cell.attrib[key]
+    del cell.attrib["colspan"]
     return table.place(cell)
 
 
@@ -289,11 +305,13 @@ def _align(table, rng):
     if not cells or table.markdown:
         return None
     cell = rng.choice(cells)
-    old = cell.get("align") or next(iter(re.findall(r"text-align:\s*(\w+)", cell.get("style", ""))), None) \
-        or ("center" if cell.tag == "th" else "left")
+    style = cell.get("style", "")
+    styled = re.search(r"text-align:\s*(\w+)", style)
+    usual = "center" if cell.tag == "th" else "left"
+    old = cell.get("align") or (styled.group(1) if styled else usual)
     new = rng.choice([a for a in ("left", "center", "right") if a != old])
     cell.attrib.pop("align", None)
-    rest = re.sub(r"text-align:\s*\w+;?\s*", "", cell.get("style", ""))
+    rest = re.sub(r"text-align:\s*\w+;?\s*", "", style)
     cell.set("style", f"text-align: {new}" + (f"; {rest}" if rest else ""))
     return table.place(cell)
 
@@ -308,13 +326,14 @@ def _header(table, rng):
     return "row 1"
 
 
-EDITS = {"digit": _digit, "sign": _sign, "unit": _unit, "word": _word, "empty": _empty, "remove_row": _remove_row,
-         "add_row": _add_row, "remove_column": _remove_column, "remove_cell": _remove_cell, "swap_cells": _swap_cells,
-         "swap_rows": _swap_rows, "swap_columns": _swap_columns, "merge": _merge, "split": _split, "align": _align,
+EDITS = {"digit": _digit, "sign": _sign, "unit": _unit, "word": _word, "empty": _empty,
+         "remove_row": _remove_row, "add_row": _add_row, "remove_column": _remove_column,
+         "remove_cell": _remove_cell, "swap_cells": _swap_cells, "swap_rows": _swap_rows,
+         "swap_columns": _swap_columns, "merge": _merge, "split": _split, "align": _align,
          "header": _header}
 
 
-def damage_table(code, kind, rng):
+def damage_table(code: str, kind: str, rng: random.Random) -> tuple[str, str] | None:
     """(damaged code, place) or None if `kind` does not apply to the program."""
     try:
         table = _Table(code)

@@ -1,1 +1,1 @@
-"""Experiments: what the tables of data/README.md come from. Each runs by `python -m data.experiments.NAME`."""
+"""What the tables of data/README.md come from: each runs by `python -m data.experiments.NAME`."""

@@ -1,11 +1,11 @@
 """SVG: drawn by CairoSVG; the scene is recorded at Cairo's pen.
 
 There CSS, <use>, groups and transforms are already resolved and every path can be had flattened.
-What CairoSVG draws wrongly is corrected before or while it draws (svg_input, svg_text, svg_drawing):
-colours of CSS 4 (hsl(), #rrggbbaa, rgb() with spaces or percents), variables, masks by light, clip
-paths, patterns, opacity over fill and stroke and of <use>, paint-order, strokes that are not scaled,
-transforms and backgrounds of style sheets, markers without a viewBox, anchors of texts in several
-pieces, baselines, lines of text-decoration, font shorthands and sizes in em.
+What CairoSVG draws wrongly is corrected before or as it draws (svg_input, svg_text, svg_drawing):
+colours of CSS 4 (hsl(), #rrggbbaa, rgb() with spaces or percents), variables, masks by light,
+clip paths, patterns, opacity over fill and stroke and of <use>, paint-order, strokes that are not
+scaled, transforms and backgrounds of style sheets, markers without a viewBox, anchors of texts in
+several pieces, baselines, lines of text-decoration, font shorthands and sizes in em.
 
 What is not drawn is refused with an error of kind "forbidden":
 - filters, mix-blend-mode, context-fill and context-stroke, colours outside sRGB (oklch(), lab());

@@ -113,7 +113,7 @@ class Pen:
 
 
 class Watch:
-    """Added to a surface: notes what its pen paints. `marks` has an entry for each node that did."""
+    """Added to a surface: notes what its pen paints; `marks` has an entry per node that did."""
 
     def watch(self):
         """Start, right after the context is made."""

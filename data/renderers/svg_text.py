@@ -62,7 +62,7 @@ def _font_size(value, outer):
 
 
 def anchor(surface, node):
-    """Move the first piece of each chunk, so that a chunk of several pieces ends where it should."""
+    """Move the first piece of each chunk so that a chunk of several pieces ends where it should."""
     pieces = list(_pieces(node))
     if len(pieces) < 2 or all(p.get("text-anchor", "start") == "start" for p in pieces):
         return

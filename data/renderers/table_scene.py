@@ -371,7 +371,7 @@ def _ranks(values):
 
 
 def _rank(found, value, count=False):
-    """Index of the place that begins at or before `value`; with `count`, how many begin before it."""
+    """Index of the place that begins at or before `value`; with `count`, how many begin earlier."""
     k = bisect.bisect_left(found, value + (0.0 if count else 1e-6))
     return k if count else max(0, k - 1)
 
