@@ -6,6 +6,7 @@ know: whether they may have moved with the data (`changed`), and which names and
 from data.compare.series import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
                               scaled, shares, span, stacked, stretched, value_words)
 from data.compare.matching import align, assign
+from data.compare.painted import of_place
 from data.compare.words import as_number, normal, number, reads, should_be, similar, text_credit
 from data.compare.colors import check_color, color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, VALUE, WIDTH, partial, severity
@@ -22,14 +23,15 @@ DENSE = 20                                     # lines with more points than thi
 class Marks:
     """The marks of one subplot of each picture: `t` as it should be, `p` as it is; `scenes` are the two charts."""
 
-    def __init__(self, t, p, prefix, ledger, scenes):
+    def __init__(self, t, p, prefix, ledger, scenes, bases=None, guard=None):
         self.t, self.p, self.prefix, self.ledger = t, stretched(p, t), prefix, ledger
-        self.scenes = scenes
+        self.scenes, self.bases, self.guard = scenes, bases or (t, p), guard
         self.changed = set()           # axes ("x", "y") along which marks moved: their limits and ticks may follow
         self.named = set()             # axes whose tick texts were compared as names of marks
         self.lost, self.gained = [], []         # labels of missing and of extra series
         self.retyped = self.turned = False      # a change of type; a change of type that makes the axes incomparable
         self.shared = []               # what may be told once for all series: (what, series, places, count, kinds)
+        self.pairs = []                # (number of a series in `t`, in `p`, its place) of matched series of one type
         self.shift = []                # (expected item, found item) of marks that moved: texts on them move along
 
     def differ(self, group, credit, category, level, location, description, weight=1.0):
@@ -61,6 +63,8 @@ class Marks:
                 shifted = len(ours) != len(theirs) and i != j < len(ours)
                 self.cycle = _color(ours[j]) if shifted else None    # the colours go on where a series is missing
                 self.mark(ours[i], theirs[j], where, told)
+                if kind(ours[i]) == kind(theirs[j]):
+                    self.pairs.append((i, j, where))
         self.tell_shared()
 
     def series(self, mark, axes, index):
@@ -80,11 +84,22 @@ class Marks:
             self.differ("data", 0, "structure_error", 3, "plot", f"bars {words[1]}, should be {words[0]}", 2)
 
     def alone(self, mark, what, where):
-        """A series without a partner."""
+        """A series without a partner; no error where the pictures look the same."""
+        if self.looks_the_same(mark, what):
+            return
         (self.lost if what == "missing" else self.gained).append(normal(mark.get("label")))
         self.changed |= set("xy")
         self.differ("data", 0, "data_error", 3, where, NAMES.get(mark["type"], "") + what,
                     max(1, len(self.points[id(mark)])))
+
+    def looks_the_same(self, mark, what):
+        side = what == "extra"
+        numbers = [k for k, axes in enumerate(self.scenes[side]["axes"]) if axes is self.bases[side]]
+        if not (self.guard and numbers):
+            return False
+        marks = (self.t, self.p)[side]["marks"]
+        number = next(k for k, other in enumerate(marks) if other is mark)
+        return self.guard.same_there(of_place(self.scenes[side], numbers[0], "mark", number))
 
     def distance(self, a, b):
         """0 for the same series, 1 for two that have nothing in common (over 1: they cannot be compared)."""

@@ -9,11 +9,23 @@ from data.compare.ledger import TYPO
 
 @lru_cache(100_000)
 def normal(text):
-    """A text as the eye sees it: white space collapsed, minus signs and quotes of one kind, no math markers."""
-    text = re.sub(r"\\mathdefault\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", text or "").replace("$", "")
+    """A text as the eye sees it: white space collapsed, minus signs and quotes of one kind, mathematics as letters."""
+    text = text or ""
+    dollars = text.count("$") - text.count(r"\$")
+    if dollars > 0 and dollars % 2 == 0:            # what Matplotlib typesets; a single dollar is a dollar
+        text = re.sub(r"(?<!\\)\$(.*?)(?<!\\)\$", lambda found: _typeset(found[1]), text, flags=re.S)
+    text = text.replace(r"\$", "$")
     for odd, plain in (("\u2212", "-"), ("\u2013", "-"), ("\u2019", "'"), ("\u00a0", " ")):
         text = text.replace(odd, plain)
     return " ".join(text.split())
+
+
+def _typeset(formula):
+    """A formula in letters: commands for fonts and spaces are not seen, indices stand apart from other letters."""
+    for _ in range(4):                              # nested
+        formula = re.sub(r"\\(?:math(?:default|bf|it|rm|sf|tt|regular|cal|bb)|text)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", formula)
+    formula = re.sub(r"\\[,;:! ]", " ", formula)
+    return re.sub(r"([_^])\{?([^{}\s])\}?(?![^{}]*\})", r"\1{\2}", formula)
 
 
 @lru_cache(100_000)

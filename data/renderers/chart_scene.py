@@ -55,7 +55,11 @@ def axes_scene(ax, every):
     legends = [a for a in ax.get_children() if type(a).__name__ == "Legend"]
     return scene | {
         "by": {"axes": ax, "x": ax.xaxis, "y": ax.yaxis, "frame": list(ax.spines.values()),
-               "background": ax.patch, "legend": legends},
+               "background": ax.patch, "legend": legends} |
+              ({"z": ax.zaxis} if ax.name == "3d" else {}),
+        "dates": {name: type(axis.get_converter()).__name__.endswith("DateConverter")
+                  for name, axis in (("x", ax.xaxis), ("y", ax.yaxis))},
+        "view": _view(ax),
         "facecolor": hex_of(ax.get_facecolor()) if framed and ax.patch.get_visible() else None,
         "projection": ax.name,
         "spines": [n for n, s in ax.spines.items() if framed and s.get_visible()
@@ -63,6 +67,15 @@ def axes_scene(ax, every):
         "legend": legend_scene(legends),
         "annotations": [n for n in (_note(ax, t) for t in ax.texts if id(t) not in of_pies) if n],
         "twin": every.index(base) if base is not ax else None, "marks": _marks(ax)}
+
+
+def _view(ax):
+    """From where a space is seen (elevation, azimuth, roll), or how a polar chart is turned."""
+    if ax.name == "3d":
+        return six((ax.elev, ax.azim, ax.roll))
+    if ax.name == "polar":
+        return six((math.degrees(ax.get_theta_offset()), ax.get_theta_direction()))
+    return []
 
 
 def _joined(texts):
@@ -182,7 +195,7 @@ def _marks(ax):
     owner |= {id(a): ("BarContainer", loose) for a in loose}
     readers = {"BarContainer": _bars, "pie": _pie, "box": _box, "ErrorbarContainer": _errorbar,
                "StemContainer": _stem}
-    classes = ((lines.Line2D, _line), (many.PathCollection, _scatter), (many.QuadMesh, _image),
+    classes = ((lines.Line2D, _line), (many.PathCollection, _scatter), ((many.QuadMesh, many.PolyQuadMesh), _image),
                (many.FillBetweenPolyCollection, _area), (image.AxesImage, _image), (object, _patch))
     marks, done = [], set()
     for artist in data_artists(ax):
@@ -340,7 +353,7 @@ def _pie(ax, call):
     centres = [tuple(round(float(v), 9) for v in w.center) for w in wedges]
     middle, times = collections.Counter(centres).most_common(1)[0]
     middle = middle if times > 1 else kwargs.get("center", (0, 0))
-    return {"type": "pie", "by": wedges, "names": names,
+    return {"type": "pie", "by": wedges, "written": list(itertools.chain(*pie.texts)), "names": names,
             "fractions": six((w.theta2 - w.theta1) / 360 for w in wedges),
             "colors": [hex_of(w.get_facecolor()) for w in wedges],
             "start": six((first.theta2 if clockwise else first.theta1) % 360),

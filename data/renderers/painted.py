@@ -6,6 +6,7 @@ pixel; and what each of them painted stands beside it, for `data/compare` to loo
 """
 import base64
 import functools
+import hashlib
 import re
 import zlib
 
@@ -14,6 +15,7 @@ from matplotlib.cbook import is_math_text
 
 from data.renderers.scene import rgb_hex, six
 
+SEEN = 0.03             # of the pixels that a thing changed: so many must be left for it to be seen
 MOST_PARTS = 60         # of one mark or place that are listed one by one
 GRID = 160              # px of the longer side of the small picture that a scene carries
 
@@ -27,7 +29,7 @@ class _Join:
     def __init__(self, painter, image):
         self.listed, self.counts, self.image = painter.listed, painter.counts.tolist(), image
         self.dpi = painter.listed.dpi
-        self.boxes = painter.boxes
+        self.boxes, self.painted = painter.boxes, painter.painted
         self.of_row = {}                                # row of artists -> entries it made itself
         for k, entry in enumerate(self.listed.entries):
             self.of_row.setdefault(entry["by"], []).append(k)
@@ -46,7 +48,8 @@ class _Join:
         self.tidy(scene, names, seen, entries)
         return {"task": "chart", "size": list(self.image.size),
                 "inches": six([side / self.dpi for side in (self.listed.width, self.listed.height)]),
-                **scene, "painted": _merged(entries), "pixels": small_picture(self.image)}
+                **scene, "painted": _merged(entries), "pixels": small_picture(self.image),
+                "digest": hashlib.sha256(self.image.tobytes()).hexdigest()[:16]}
 
     # --- 1. who painted what ---
     def find_places(self, names):
@@ -60,7 +63,7 @@ class _Join:
         for k, axes in enumerate(names["axes"]):
             by = axes["by"]
             put(by["axes"], k, "plot", None, None)
-            for axis in "xy":
+            for axis in "xyz"[:2 + ("z" in by)]:
                 put(by[axis], k, f"{axis} axis", None, None)
             put(by["background"], k, "background", None, None)
             for rows, place in [(rows, "frame") for rows in by["frame"]] + \
@@ -69,6 +72,8 @@ class _Join:
             for m, mark in enumerate(axes["marks"]):
                 for part, rows in enumerate(mark["by"]):
                     put(rows, k, "mark", m, part)
+                for rows in mark.get("written", ()):
+                    put(rows, k, "mark text", None, None)
             self.text_places(axes, k)
 
     def text_places(self, names, k):
@@ -84,31 +89,34 @@ class _Join:
         """What each visible entry is: its place and its look."""
         found = []
         for k, entry in enumerate(self.listed.entries):
-            if not self.counts[k]:
+            if self.counts[k] < max(1, SEEN * self.painted[k]):
                 continue
-            axes, place, mark, part = self.place(entry)
+            axes, place, mark, part, artist = self.place(entry)
             found.append({"axes": axes, "place": place, "mark": mark, "part": part,
-                          **self.look(k, entry)})
+                          "artist": artist, **self.look(k, entry)})
         return found
 
     def place(self, entry):
-        """The place of the nearest artist, from the entry's own outwards, that has one."""
-        row, kinds = entry["by"], []
+        """The place of the nearest artist, from the entry's own outwards, that has one.
+
+        (row of the axes, place, mark, part, class of the artist that stands in the place)
+        """
+        row, kinds = entry["by"], [""]
         while row is not None:
             kind, owner = self.listed.artists[row]
             if row in self.places:
                 axes, place, mark, part = self.places[row]
                 if place.endswith(" axis"):
                     ticked = any(name.endswith("Tick") for name in kinds)
-                    grid = ticked and entry["paint"] == "path" and kinds[0] == "Line2D"
+                    grid = ticked and entry["paint"] == "path" and kinds[1] == "Line2D"
                     place = place[0] + (" grid" if grid else " ticks")
-                return axes, place, mark, part
+                return axes, place, mark, part, kinds[-1] or kind
             if kind == "Legend":
                 axes = next((self.places[r][0] for r in self.above(row) if r in self.places), None)
-                return axes, "legend", None, None
+                return axes, "legend", None, None, kinds[-1]
             kinds.append(kind)
             row = owner
-        return None, "figure", None, None
+        return None, "figure", None, None, kinds[-1]
 
     def above(self, row):
         while row is not None:
@@ -123,9 +131,8 @@ class _Join:
                (columns.stop - columns.start) / width, (rows.stop - rows.start) / height]
         gc, kind = self.listed.contexts[entry["gc"]], entry["paint"]
         look = {"kind": kind, "z": k, "pixels": self.counts[k] / (width * height), "box": box,
-                "count": 1, "fill": [], "stroke": [], "opacity": [], "width": [], "dash": [],
+                "count": 1, "size": 0.0, "fill": [], "stroke": [], "opacity": [], "width": [], "dash": [],
                 "hatch": gc["hatch"] or "", "text": "", "font": "", "angle": 0.0}
-        points = 72 / self.dpi
         if kind == "text":
             font = entry["font"]
             weight = "bold" if str(font["weight"]) in BOLD else "normal"
@@ -138,24 +145,34 @@ class _Join:
             look |= {"fill": _hexes([face]) if face else [],
                      "opacity": [_alpha(c, gc) for c in (face, line) if c],
                      "stroke": _hexes([gc["color"]]) if line else [],
-                     "width": [gc["width"] * points] if line else [],
-                     "dash": [v * points for v in gc["dash"][1] or []] if line else []}
+                     "width": [gc["width"]] if line else [],
+                     "dash": gc["dash"][1] or [] if line else []}
+            if kind == "markers" and self.listed.artists[entry["by"]][0].endswith("Collection"):
+                look["kind"] = "collection"         # of equal parts: Matplotlib draws them as markers
+            elif kind == "markers":
+                look["size"] = self.extent(entry["marker"], entry["marker_transform"]) * 72 / self.dpi
         elif kind == "collection":
             array = self.listed.array
             faces, edges = (array(entry[key], -1, 4) for key in ("faces", "edges"))
             both = np.concatenate([faces, edges])
             look |= {"fill": _hexes(faces.tolist()), "stroke": _hexes(edges.tolist()),
                      "opacity": _some(both[:, 3].tolist()),
-                     "width": [w * points for w in _some(array(entry["widths"], -1).tolist())]
-                     if len(edges) else [],
-                     "dash": [v * points for v in (entry["dashes"] or [[0, None]])[0][1] or []]}
+                     "width": _some(array(entry["widths"], -1).tolist()) if len(edges) else [],
+                     "dash": (entry["dashes"] or [[0, None]])[0][1] or []}
         elif kind == "mesh":
             array = self.listed.array
             faces, edges = (array(entry[key], -1, 4) for key in ("faces", "edges"))
             look |= {"stroke": _hexes(edges.tolist()), "opacity": _some(faces[:, 3].tolist()),
-                     "width": [gc["width"] * points] if len(edges) else []}
-        return {key: six(value) if key in ("box", "pixels", "width", "dash", "opacity", "angle")
+                     "width": [gc["width"]] if len(edges) else []}
+        return {key: six(value) if key in NUMBERS
                 else value for key, value in look.items()}
+
+    def extent(self, path, transform):
+        """The longer side of a path, in px."""
+        path, = self.listed.paths(path)
+        a, b, _, d, e, _ = transform
+        points = path.vertices if path.codes is None else path.vertices[path.codes != 79]
+        return float(np.ptp(points @ np.array([[a, d], [b, e]]), axis=0).max()) if len(points) else 0.0
 
     # --- 2. what of the names is true ---
     def resolve(self, value):
@@ -188,6 +205,7 @@ class _Join:
             for m, mark in enumerate(axes["marks"]):
                 parts = seen.get((k, m))
                 by = mark.pop("by")
+                mark.pop("written", None)
                 if not parts:
                     continue
                 if mark["type"] in ("bars", "pie") and len(parts) < len(by):
@@ -221,12 +239,13 @@ class _Join:
         if entry["paint"] != "path":
             return False
         path, = self.listed.paths(entry["path"])
-        a, b, c, d, e, f = entry["transform"]
+        a, b, _, d, e, _ = entry["transform"]
         points = path.vertices if path.codes is None else path.vertices[path.codes != 79]
         points = points @ np.array([[a, d], [b, e]])
         return len(points) == 0 or float(np.ptp(points, axis=0).min()) < 0.75
 
 
+NUMBERS = {"box", "pixels", "width", "dash", "opacity", "angle", "size"}
 BOLD = {"600", "700", "800", "900", "bold", "semibold", "demibold", "demi", "heavy", "extra bold",
         "black"}
 
@@ -292,7 +311,7 @@ def _merged(entries):
     found = {}
     for entry in entries:
         where = entry["axes"], entry["place"], entry["mark"]
-        alike = entry["place"].endswith((" ticks", " grid", "frame")) or parts[where] > MOST_PARTS
+        alike = entry["place"].endswith((" ticks", " grid")) or parts[where] > MOST_PARTS
         key = entry["z"] if not alike else (where, repr([entry[k] for k in LOOK]))
         if key not in found:
             found[key] = entry
@@ -305,7 +324,7 @@ def _merged(entries):
     return list(found.values())
 
 
-LOOK = "kind", "fill", "stroke", "opacity", "width", "dash", "hatch", "font", "angle"
+LOOK = "kind", "artist", "size", "fill", "stroke", "opacity", "width", "dash", "hatch", "font", "angle"
 
 
 def _union(a, b):

@@ -126,6 +126,7 @@ class Painter(RendererAgg):
         self._before = np.full_like(self._now, 255)     # the page
         self._transparent = True                        # somewhere on the canvas, as far as known
         self.owner[:] = -1
+        self.painted = [0] * len(rows)                  # pixels that each entry changed at its time
         self._shining = []                              # (row, slices, mask) of translucent entries
         for row in rows:
             entry = self.listed.entries[row]
@@ -165,6 +166,7 @@ class Painter(RendererAgg):
     def _own(self, row, region):
         changed = self._changed(region)
         if changed.any():
+            self.painted[row] = np.count_nonzero(changed)
             if self._opacity >= OPAQUE:
                 self.owner[region][changed] = row
             else:
@@ -240,7 +242,7 @@ class Painter(RendererAgg):
 
     def _stroked(self, gc):
         """How far a stroke reaches beyond its path: half its width, at the tips of joins more."""
-        return 2.5 * gc._linewidth + (math.inf if gc._sketch else 0)
+        return 2.5 * gc._linewidth * self.dpi / 72 + (math.inf if gc._sketch else 0)
 
     def _draw_text_glyphs_and_boxes(self, gc, x, y, angle, glyphs, boxes):
         glyphs, boxes = list(glyphs), list(boxes)

@@ -68,14 +68,16 @@ SCENES = {
                   "yscale": "", "xlim": [0.0], "ylim": [0.0], "xticks": [_TICK],
                   "yticks": [_TICK], "grid": {"x": True, "y": True}, "facecolor": "",
                   "projection": "", "spines": [""], "legend": _LEGEND, "annotations": [_NOTE],
-                  "twin": 0.0, "marks": [MARKS]}],
+                  "twin": 0.0, "dates": {"x": True, "y": True}, "view": [0.0],
+                  "marks": [MARKS]}],
               # What was painted, from back to front, boxes and pixels in fractions of the canvas.
               "inches": [0.0], "painted": [{
                   "axes": 0.0, "place": "", "mark": 0.0, "part": 0.0, "kind": "", "z": 0.0,
+                  "artist": "", "size": 0.0,
                   "pixels": 0.0, "box": [0.0], "count": 0.0, "fill": [""], "stroke": [""],
                   "opacity": [0.0], "width": [0.0], "dash": [0.0], "hatch": "", "text": "",
                   "font": "", "angle": 0.0}],
-              "pixels": ""},    # the picture, small: data/renderers/painted.py packs it
+              "digest": "", "pixels": ""},  # the picture, small: data/renderers/painted.py packs it
     "table": {"task": "", "size": [0.0], "outside": "", "tables": [{
         "rows": 0.0, "cols": 0.0, "caption": "", "cells": [{     # nested: true if a table is inside
             "row": 0.0, "col": 0.0, "rowspan": 0.0, "colspan": 0.0, "text": "", "header": True,
