@@ -3,7 +3,8 @@ import math
 
 from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
 from data.compare.marks import Marks
-from data.compare.painted import Guard, Paint, of_place, one_picture
+from data.compare.guard import Guard, one_picture
+from data.compare.painted import Paint, of_place
 from data.compare.matching import align, assign
 from data.compare.words import check_text, normal, number, reads, should_be, similar
 from data.compare.colors import check_color

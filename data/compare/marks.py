@@ -7,8 +7,9 @@ from data.compare.series import (NOUNS, POINTS, Namer, axis_of, clip, follows, i
                               scaled, shares, span, stacked, stretched, value_words)
 from data.compare.matching import align, assign
 from data.compare.painted import of_place
-from data.compare.words import as_number, normal, number, reads, should_be, similar, text_credit
-from data.compare.colors import check_color, color_distance, color_words
+from data.compare.whole import compare_whole, percent
+from data.compare.words import as_number, normal, reads, should_be, similar, text_credit
+from data.compare.colors import color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, VALUE, WIDTH, partial, severity
 
 LINES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted", "none": "none"}
@@ -140,7 +141,7 @@ class Marks:
         elif kinds[0] == "pie":
             theirs = rescaled(ours, theirs)
         if kinds[0] not in POINTS:
-            return self.whole(a, b, where or "plot")
+            return compare_whole(self, a, b, where or "plot")
         on_top = stacked(a, self.t), stacked(b, self.p)
         if self.restacked or all(on_top) or any(on_top) and kinds[0] != kinds[1]:
             ours, theirs = ([{**item, "value": item["value"] - item["base"], "base": 0} for item in found]
@@ -315,7 +316,7 @@ class Marks:
         self.changed |= set("xy")
         self.differ("data", sum(partial(gap, VALUE) for gap in gaps) / len(gaps), "data_error",
                     severity(max(gaps), VALUE), where or "plot",
-                    f"curve off by {_percent(max(gaps))} over {_percent(wrong)}", weight)
+                    f"curve off by {percent(max(gaps))} over {percent(wrong)}", weight)
         return True
 
     def curve_gaps(self, ours, theirs, dense):
@@ -327,62 +328,6 @@ class Marks:
             return [1.0] * len(ours) if dense else None
         at = sorted({item["pos"] for item in ours + theirs})
         return [self.off({"value": interpolate(ours, x)}, {"value": interpolate(theirs, x)}, kinds) for x in at]
-
-    def whole(self, a, b, where):
-        """Images, boxes and patches."""
-        if a["type"] == "image":
-            return self.image(a, b, where)
-        if a["type"] == "box":
-            parts = [(f"{key} ", dict(value=x), dict(value=y), k) for key in ("median", "q1", "q3", "low", "high")
-                     for k, (x, y) in enumerate(zip(a[key], b[key])) if None not in (x, y)]
-            missing = abs(len(a["median"]) - len(b["median"]))
-        else:
-            parts = [("", {what: x}, {what: y}, None) for what, x, y
-                     in zip(("pos", "value") * 2, a["box"], b["box"]) if None not in (x, y)]
-            missing = 0
-        kinds = ("barh", "barh") if a.get("orient") == "h" else ("bar", "bar")
-        found = {}                                                   # number of the box -> (gap, words)
-        for key, x, y, k in parts:
-            gap = self.off(x, y, kinds, next(iter(x)))
-            words = should_be(key.strip(), y["value"], x["value"]) if k is not None else f"off by {_percent(gap)}"
-            if gap > found.get(k, (VALUE[0], ""))[0]:
-                found[k] = gap, words
-        if missing:
-            more = "extra" if len(b["median"]) > len(a["median"]) else "missing"
-            self.differ("data", 0, "data_error", 3, where, f"{missing} boxes {more}", missing)
-        for k, (gap, words) in found.items():
-            name = "" if k is None else (a.get("names") or [""] * 99)[k]
-            place = where if k is None else f"box '{normal(name)}'" if name else f"box {k + 1}"
-            self.differ("data", partial(gap, VALUE), "data_error", severity(gap, VALUE), place, words)
-        if found or missing:
-            self.changed |= set("xy")
-        else:
-            self.ledger.agree("data", 4)
-        check_color(self.ledger, "style", self.prefix + where, b.get("color"), a.get("color"))
-        return None
-
-    def image(self, a, b, where):
-        """Heat maps: cell by cell if few differ; the map of colours."""
-        if a["shape"][:2] != b["shape"][:2]:
-            return self.differ("data", 0, "data_error", 3, where, "cells {} x {}, should be {} x {}".format(
-                *b["shape"][:2], *a["shape"][:2]), 4)
-        cells = [(r, c, x, y) for r, rows in enumerate(zip(a["data"], b["data"])) for c, (x, y) in enumerate(zip(*rows))
-                 if isinstance(x, (int, float)) and isinstance(y, (int, float))]
-        values = [x for _, _, x, _ in cells]
-        length = max(values, default=1) - min(values, default=0) or 1.0
-        wrong, n = [], max(1, len(cells))
-        for r, c, x, y in cells:
-            gap = abs(x - y) / length
-            self.ledger.entries["data"].append([min(1, 20 / n), partial(gap, VALUE)])
-            if gap > VALUE[0]:
-                self.shift.append((dict(value=x), dict(value=y)))
-                wrong.append((severity(gap, VALUE), f"row {r + 1}, column {c + 1}", should_be("value", y, x)))
-        self.tell_many("data_error", wrong, where, len(cells), "values wrong")
-        if a.get("cmap") != b.get("cmap"):
-            self.differ("style", 0, "style_error", 2, where, f"colors {b.get('cmap')}, should be {a.get('cmap')}")
-        else:
-            self.ledger.agree("style")
-        return None
 
     # -------------------------------------------------------------------------------------------------- paint
     def colors(self, pairs, ours, theirs, kinds, where):
@@ -461,6 +406,3 @@ def _mean(values):
     values = [v for v in (values if isinstance(values, list) else [values]) if v is not None]
     return sum(values) / len(values) if values else None
 
-
-def _percent(share):
-    return f"{number(min(100, 100 * share), 2)}%"

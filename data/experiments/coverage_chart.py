@@ -28,7 +28,7 @@ COLORS = {"red", "blue", "green", "black", "orange", "purple", "gray", "grey", "
           "c", "m", "y", "w"}
 SKIPPED = ("show", "savefig", "subplots", "figure", "seed", "use", "pause")   # calls kept as they are
 PIXELS, STEP = 0.001, 40    # a change is visible in more than this share of pixels, by more than this
-SIZE, TIMEOUT = 400, 30.0
+SIZE, TIMEOUT = 400, 8.0
 
 
 def changes(code, rng, most):
