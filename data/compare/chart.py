@@ -132,6 +132,24 @@ def _color_bars(true, pred, ledger):
     for t, p in zip(ours, theirs):
         for key in ("title", "xlabel", "ylabel"):
             check_text(ledger, "axes", "text_error", "color bar", p.get(key), t.get(key))
+        lying = [axes["box"][2] > axes["box"][3] for axes in (p, t)]
+        words = [["upright", "lying"][flag] for flag in lying]
+        if lying[0] != lying[1]:
+            ledger.differ("style", 0.5, "structure_error", 1, "color bar", "{}, should be {}".format(*words))
+        elif not ledger.errors:
+            _color_scale(t, p, "xy"[not lying[0]], ledger)
+
+
+def _color_scale(t, p, axis, ledger):
+    """Range and ticks of a colour bar."""
+    ends = [axes[axis + "lim"] for axes in (p, t)]
+    if max(abs(a - b) for a, b in zip(*ends)) > LIMIT[0] * span(t, axis):
+        words = [" to ".join(number(v) for v in found) for found in ends]
+        return ledger.differ("axes", 0.5, "data_error", 1, "color bar", "range {}, should be {}".format(*words))
+    found, expected = ([normal(tick["text"]) for tick in axes[axis + "ticks"]] for axes in (p, t))
+    if found != expected:
+        ledger.differ("axes", 0.5, "text_error", 1, "color bar", f"labels {_some(found)}, should be {_some(expected)}")
+    return None
 
 
 def _figure(true, pred, ledger):
@@ -199,6 +217,7 @@ class _Pair:
             words = [{"rectilinear": "rectangular", "3d": "three-dimensional"}.get(name, name) for name in names]
             self.differ("data", 0, "structure_error", 3, "plot", f"{words[1]} axes, should be {words[0]}", 4)
             return
+        self.view()
         self.marks.compare()
         if not self.marks.turned and "pie" not in [kind(mark) for mark in self.t["marks"] + self.p["marks"]]:
             for axis in "xy":
@@ -215,6 +234,15 @@ class _Pair:
 
     def differ(self, group, credit, category, level, location, description, weight=1.0):
         self.ledger.differ(group, credit, category, level, self.prefix + location, description, weight)
+
+    def view(self):
+        """From where a space is seen, or how a polar chart is turned."""
+        ours, theirs = (axes.get("view") or [] for axes in (self.t, self.p))
+        if len(ours) == len(theirs) and any(abs((a - b + 180) % 360 - 180) > 2 or abs(a - b) == 2
+                                            for a, b in zip(ours, theirs)):
+            words = [" ".join(number(v) for v in angles) for angles in (theirs, ours)]
+            self.differ("style", 0.5, "style_error", 2, "plot", "seen from {}, should be {}".format(*words)
+                        if len(ours) == 3 else "turned by {}, should be {}".format(*words))
 
     def limits(self, axis):
         """Scale and limits of one axis; limits that follow from the data are no error of their own."""

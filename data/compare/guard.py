@@ -36,7 +36,8 @@ def one_picture(true, pred):
     a, b = picture_of(true), picture_of(pred)
     if a is None or b is None or a.shape != b.shape:
         return False
-    return float(_blurred(np.abs(a - b).max(axis=2)).max()) < SMOOTH
+    gap = np.abs(a - b).max(axis=2)
+    return float(_blurred(gap).max()) < SMOOTH and float((gap > STEP / 2).mean()) < SHARE
 
 
 def _blurred(values):

@@ -7,7 +7,7 @@ from data.compare.series import (NOUNS, POINTS, Namer, axis_of, clip, follows, i
                               scaled, shares, span, stacked, stretched, value_words)
 from data.compare.matching import align, assign
 from data.compare.painted import of_place
-from data.compare.whole import compare_whole, percent
+from data.compare.whole import compare_pie, compare_whole, percent
 from data.compare.words import as_number, normal, reads, should_be, similar, text_credit
 from data.compare.colors import color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, VALUE, WIDTH, partial, severity
@@ -152,6 +152,8 @@ class Marks:
             pairs = self.pair(ours, theirs, kinds)
             self.items(pairs, ours, theirs, kinds, where)
         self.colors(pairs, ours, theirs, kinds, where)
+        if kinds[0] == kinds[1] == "pie":
+            compare_pie(self, a, b, where or "plot", self.looks_the_same(a, "missing"))
         if kinds[0] == kinds[1]:
             self.paint(a, b, kinds[0], where or "plot")
         return None
@@ -224,7 +226,7 @@ class Marks:
             self.shift.append((a, b))
             self.ledger.cost("data", partial(off, VALUE) * partial(moved, VALUE) * partial(max(based, deep), VALUE))
             words = should_be("start", b["base"], a["base"]) if worst == based else should_be("z", b["z"], a["z"]) \
-                if worst == deep else value_words(a, b, off, moved, kinds)
+                if worst == deep else value_words(a, b, off, moved, kinds, self.t.get("dates"))
             values.append((severity(worst, VALUE), place(i, j), words))
         self.tell_many("data_error", values, where, len(ours), "values wrong")
         if errors:
@@ -238,10 +240,13 @@ class Marks:
             self.named |= {axis_of(kinds[0])[0]}
 
     def error_bar(self, a, b, kinds):
-        """1 if the error bars of two items differ in length, else 0."""
-        if a["error"] is None or b["error"] is None or kinds != ("errorbar", "errorbar"):
+        """1 if the error bars of two items differ in their ends, else 0."""
+        if kinds != ("errorbar", "errorbar"):
             return 0
-        return int(abs(a["error"] - b["error"]) / span(self.t, "y") > VALUE[0])
+        for axis, x, y in zip("xxyy", a["ends"], b["ends"]):
+            if (x is None) != (y is None) or x is not None and abs(x - y) / span(self.t, axis) > VALUE[0]:
+                return 1
+        return 0
 
     def cut_off(self, item, of_kind, axes):
         """Whether an item is missing in one picture only because limits that were set there leave it out."""

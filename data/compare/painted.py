@@ -80,8 +80,8 @@ def _size_words(found, expected, what):
 def _dashes_differ(a, b):
     if not a["dash"] or not b["dash"]:
         return bool(a["dash"]) != bool(b["dash"]) and bool(a["stroke"] and b["stroke"])
-    return len(a["dash"]) != len(b["dash"]) or any(
-        abs(x - y) > 0.25 * max(x, y) for x, y in zip(a["dash"], b["dash"]))
+    own = [[length / (_mean(e["width"]) or 1) for length in e["dash"]] for e in (a, b)]    # they grow with the width
+    return len(own[0]) != len(own[1]) or any(abs(x - y) > 0.25 * max(x, y) for x, y in zip(*own))
 
 
 def _dash_words(entry):
