@@ -4,8 +4,8 @@ import math
 from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
 from data.compare.marks import Marks
 from data.compare.guard import Guard, one_picture
-from data.compare.painted import Paint, of_place
-from data.compare.matching import align, assign
+from data.compare.painted import Paint
+from data.compare.matching import FEW, align, assign
 from data.compare.words import check_text, normal, number, reads, should_be, similar
 from data.compare.colors import check_color
 from data.compare.ledger import LIMIT, PLACE, partial, severity
@@ -27,10 +27,11 @@ def examine_chart(true, pred, ledger):
         if i is None or j is None:
             ledger.cost("data", 0, _weight(ours[i] if j is None else theirs[j]))
             continue
-        t, p = _settled(ours[i], theirs[j], (true, pred)), _settled(theirs[j], ours[i], (pred, true))
+        t = _settled(ours[i], theirs[j], (true, pred), guard.entries)
+        p = _settled(theirs[j], ours[i], (pred, true), guard.entries[::-1])
         before = len(ledger.errors)
         _Pair(t, p, prefix, ledger, (true, pred), (ours[i], theirs[j]), guard).compare()
-        _second_axes(true, pred, ours[i], theirs[j], prefix, ledger)
+        _second_axes(true, pred, ours[i], theirs[j], prefix, ledger, guard)
         moved = any(t[axis + "lim"] != p[axis + "lim"] for axis in "xy")        # with data of another subplot
         guard.watch(_number(true, ours[i]), _number(pred, theirs[j]), prefix, moved or len(ledger.errors) > before)
     _color_bars(true, pred, ledger)
@@ -43,16 +44,16 @@ def _number(scene, axes):
     return next(k for k, other in enumerate(scene["axes"]) if other is axes)
 
 
-def _settled(axes, other, scenes):
+def _settled(axes, other, scenes, entries):
     """`axes` with a text that stands where the other picture has a title or a label as that title or label."""
     scene, true = scenes
     k, m = _number(scene, axes), _number(true, other)
     for key, place in (("title", "title"), ("xlabel", "x-axis label"), ("ylabel", "y-axis label")):
         if axes.get(key) or not other.get(key):
             continue
-        boxes = [entry["box"] for entry in of_place(true, m, place)]
+        boxes = [entry["box"] for entry in entries[1].of(m, place)]
         for part, note in enumerate(axes.get("annotations") or []):
-            mine = [entry["box"] for entry in of_place(scene, k, "annotation") if entry["part"] == part]
+            mine = [entry["box"] for entry in entries[0].of(k, "annotation") if entry["part"] == part]
             if normal(note["text"]) == normal(other[key]) and boxes and mine and math.dist(
                     _middle(boxes[0]), _middle(mine[-1])) < 0.03:
                 rest = [n for n in axes["annotations"] if n is not note]
@@ -112,13 +113,13 @@ def _grid(axes):
     return tuple(sum(edge - 1 not in edges for edge in edges) for edges in (tops, lefts))
 
 
-def _second_axes(true, pred, t, p, prefix, ledger):
+def _second_axes(true, pred, t, p, prefix, ledger, guard):
     """Axes laid over a subplot (twinx): the second scale."""
     ours, theirs = ([axes for axes in scene["axes"] if axes.get("twin") is not None
                      and scene["axes"][axes["twin"]]["box"] == base["box"]] for scene, base in ((true, t), (pred, p)))
     for k in range(max(len(ours), len(theirs))):
         if k < min(len(ours), len(theirs)):
-            _Pair(ours[k], theirs[k], prefix + "second axis: ", ledger, (true, pred)).compare()
+            _Pair(ours[k], theirs[k], prefix + "second axis: ", ledger, (true, pred), None, guard).compare()
         else:
             extra = k >= len(ours)
             ledger.differ("data", 0, "structure_error", 3, prefix + "second axis", "extra" if extra else "missing",
@@ -207,7 +208,7 @@ class _Pair:
 
     def __init__(self, t, p, prefix, ledger, scenes, bases=None, guard=None):
         self.t, self.p, self.prefix, self.ledger, self.scenes = t, p, prefix, ledger, scenes
-        self.bases = bases or (t, p)                                 # the subplots as they are in the scenes
+        self.bases, self.guard = bases or (t, p), guard              # the subplots as they are in the scenes
         self.marks = Marks(t, p, prefix, ledger, scenes, self.bases, guard)
 
     def compare(self):
@@ -304,7 +305,8 @@ class _Pair:
                                          for axis, scale, length in zip("xy", scales, lengths))))
         ours, theirs = self.t.get("annotations", []), self.p.get("annotations", [])
         matched = []
-        pairs = assign(ours, theirs, lambda a, b: 0.6 * (1 - similar(a["text"], b["text"])) + 0.4 * apart(a, b), 0.45)
+        pairs = assign(ours, theirs, lambda a, b: 0.6 * (1 - similar(a["text"], b["text"])) + 0.4 * apart(a, b), 0.45,
+                       lambda note: note["text"], FEW)
         for i, j in pairs:
             a, b = ours[i] if i is not None else None, theirs[j] if j is not None else None
             where = f"annotation '{normal((a or b)['text'])}'"
@@ -347,7 +349,7 @@ class _Pair:
                    for scene, axes in zip(self.scenes, self.bases)]
         if None in numbers or not all(scene.get("painted") for scene in self.scenes):
             return
-        paint, marks = Paint(self.scenes, *numbers, self.prefix, self.ledger), self.marks
+        paint, marks = Paint(self.scenes, self.guard.entries, *numbers, self.prefix, self.ledger), self.marks
         if self.t.get("projection") != self.p.get("projection"):
             return
         for i, j, where in marks.pairs:

@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 
 from data.compare.ledger import WIDTH
-from data.compare.painted import TEXT_PLACES, noun_of, whole_box
+from data.compare.painted import TEXT_PLACES, Entries, noun_of, whole_box
 from data.compare.series import color_bar
 from data.compare.words import normal, should_be
 
@@ -53,6 +53,7 @@ class Guard:
     def __init__(self, scenes, ledger, arranged):
         self.scenes, self.ledger, self.arranged = scenes, ledger, arranged
         self.subplots = []              # (number in true, in the other, prefix, whether it has errors)
+        self.entries = [Entries(scene) for scene in scenes]
         self.pictures = [picture_of(scene) for scene in scenes]
 
     def watch(self, i, j, prefix, named):
@@ -87,6 +88,20 @@ class Guard:
                 self.compare_moved(a, b, boxes, (i, j), prefix)
         if aligned and not self.ledger.errors:
             self.tell(whole, (slice(None), slice(None)), None, "")
+        if not aligned and self.arranged and not self.ledger.errors:
+            self.margins()
+
+    def margins(self):
+        """Tell other gaps between subplots, and margins of the figure that are far from what they were."""
+        boxes = [[scene["axes"][pair[side]]["box"] for pair in self.subplots] for side, scene in enumerate(self.scenes)]
+        frames = [whole_box([{"box": box} for box in found])["box"] for found in boxes]
+        gaps = [abs((a[k] - frames[0][k % 2]) / frames[0][2 + k % 2] - (b[k] - frames[1][k % 2]) / frames[1][2 + k % 2])
+                if k < 2 else abs(a[k] / frames[0][k] - b[k] / frames[1][k])
+                for a, b in zip(*boxes) for k in range(4)] if all(min(frame[2:]) > 0 for frame in frames) else [0]
+        if max(gaps) > 0.03:
+            self.ledger.differ("style", 0.5, "structure_error", 1, "plot", "subplots with other gaps")
+        elif max(abs(a - b) for a, b in zip(*frames)) > 0.1:
+            self.ledger.differ("style", 0.5, "style_error", 1, "figure", "other margins")
 
     def same_there(self, entries):
         """Whether the pictures look the same where some entries were painted."""

@@ -54,7 +54,7 @@ class Ledger:
     """
 
     def __init__(self, task):
-        self.task, self.errors = task, []
+        self.task, self.errors, self.told = task, [], set()
         self.entries = {group: [] for group in SHARES[task]}
 
     def agree(self, group, weight=1.0):
@@ -73,7 +73,8 @@ class Ledger:
     def tell(self, category, level, location, description):
         """Add an error, unless the same one is already there (the same tick under two series)."""
         error = Discrepancy(category, level, location, description)
-        if error not in self.errors:
+        if error not in self.told:
+            self.told.add(error)
             self.errors.append(error)
 
     def discrepancies(self):

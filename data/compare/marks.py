@@ -5,8 +5,7 @@ know: whether they may have moved with the data (`changed`), and which names and
 """
 from data.compare.series import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
                               scaled, shares, span, stacked, stretched, value_words)
-from data.compare.matching import align, assign
-from data.compare.painted import of_place
+from data.compare.matching import FEW, align, assign
 from data.compare.whole import compare_pie, compare_whole, percent
 from data.compare.words import as_number, normal, reads, should_be, similar, text_credit
 from data.compare.colors import color_distance, color_words
@@ -46,7 +45,7 @@ class Marks:
         """Pair the series, then look at each pair."""
         ours, theirs = self.t["marks"], self.p["marks"]
         self.points = {id(mark): items(mark, axes) for axes in (self.p, self.t) for mark in axes["marks"]}
-        pairs = assign(ours, theirs, self.distance, gap=0.5, key=repr)
+        pairs = assign(ours, theirs, self.distance, gap=0.5, key=repr, most=FEW)
         single = len(ours) == 1
         kinds = {(kind(ours[i]), kind(theirs[j])) for i, j in pairs if None not in (i, j)}
         told = len(kinds) == 1 and all(a != b for a, b in kinds)
@@ -55,14 +54,15 @@ class Marks:
         self.stacking(ours, theirs)
         for i, j in pairs:
             if j is None:
-                self.alone(ours[i], "missing", "plot" if single else self.series(ours[i], self.t, i))
+                self.alone(ours[i], i, "missing", "plot" if single else self.series(ours[i], self.t, i))
             elif i is None:
                 many = len(theirs) > 1
-                self.alone(theirs[j], "extra", self.series(theirs[j], self.p, j) if many else "plot")
+                self.alone(theirs[j], j, "extra", self.series(theirs[j], self.p, j) if many else "plot")
             else:
                 where = "" if single and len(theirs) == 1 else self.series(ours[i], self.t, i)
                 shifted = len(ours) != len(theirs) and i != j < len(ours)
                 self.cycle = _color(ours[j]) if shifted else None    # the colours go on where a series is missing
+                self.number = i
                 self.mark(ours[i], theirs[j], where, told)
                 if kind(ours[i]) == kind(theirs[j]):
                     self.pairs.append((i, j, where))
@@ -84,23 +84,22 @@ class Marks:
             self.changed |= set("xy")
             self.differ("data", 0, "structure_error", 3, "plot", f"bars {words[1]}, should be {words[0]}", 2)
 
-    def alone(self, mark, what, where):
+    def alone(self, mark, number, what, where):
         """A series without a partner; no error where the pictures look the same."""
-        if self.looks_the_same(mark, what):
+        if self.looks_the_same(number, what):
             return
         (self.lost if what == "missing" else self.gained).append(normal(mark.get("label")))
         self.changed |= set("xy")
         self.differ("data", 0, "data_error", 3, where, NAMES.get(mark["type"], "") + what,
                     max(1, len(self.points[id(mark)])))
 
-    def looks_the_same(self, mark, what):
+    def looks_the_same(self, number, what):
+        """Whether the pictures look the same where one of them shows a mark, given by its number."""
         side = what == "extra"
         numbers = [k for k, axes in enumerate(self.scenes[side]["axes"]) if axes is self.bases[side]]
         if not (self.guard and numbers):
             return False
-        marks = (self.t, self.p)[side]["marks"]
-        number = next(k for k, other in enumerate(marks) if other is mark)
-        return self.guard.same_there(of_place(self.scenes[side], numbers[0], "mark", number))
+        return self.guard.same_there(self.guard.entries[side].of(numbers[0], "mark", number))
 
     def distance(self, a, b):
         """0 for the same series, 1 for two that have nothing in common (over 1: they cannot be compared)."""
@@ -153,7 +152,7 @@ class Marks:
             self.items(pairs, ours, theirs, kinds, where)
         self.colors(pairs, ours, theirs, kinds, where)
         if kinds[0] == kinds[1] == "pie":
-            compare_pie(self, a, b, where or "plot", self.looks_the_same(a, "missing"))
+            compare_pie(self, a, b, where or "plot", self.looks_the_same(self.number, "missing"))
         if kinds[0] == kinds[1]:
             self.paint(a, b, kinds[0], where or "plot")
         return None

@@ -27,12 +27,16 @@ def align(a, b, distance, gap=0.45):
     return pairs[::-1]
 
 
-def assign(a, b, distance, gap=0.5, key=None):
+FEW = 150           # so many meet so many in any order in a tenth of a second
+
+
+def assign(a, b, distance, gap=0.5, key=None, most=None):
     """Pair two collections in any order: like `align`, with the least sum of distances (Hungarian method, O(n^3)).
 
     Pairs come in the order of `a`, elements of `b` without a partner last. Two elements further apart than two gaps
     are left alone. Of equal distances the pair that keeps its place in the order is taken. Where many meet many, those
-    with the same `key` are paired beforehand: an edit changes few of the thousand lines of a picture.
+    with the same `key` are paired beforehand: an edit changes few of the thousand lines of a picture. If still more
+    than `most` meet `most`, they are paired in their order.
     """
     n, m, found = len(a), len(b), {}
     if key and n * m > 2500:
@@ -44,6 +48,9 @@ def assign(a, b, distance, gap=0.5, key=None):
                 found[i] = same.pop(same.index(i) if i in same else 0)
     rows, taken = [i for i in range(n) if i not in found], set(found.values())
     columns = [j for j in range(m) if j not in taken]
+    if most and len(rows) * len(columns) > most * most:
+        found |= {i: j for i, j in zip(rows, columns) if distance(a[i], b[j]) <= 2 * gap}
+        rows, columns = [], []                      # the rest stays alone
     cost = np.full((len(rows) + len(columns),) * 2, float(gap))          # rows: a, then blanks; columns: b, then blanks
     cost[len(rows):, len(columns):] = 0.0
     for row, i in enumerate(rows):

@@ -7,18 +7,26 @@ import math
 
 from data.compare.colors import color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, WIDTH, severity
-from data.compare.matching import align
+from data.compare.matching import FEW, align
 from data.compare.words import normal, reads, should_be, similar
 
 TEXT_PLACES = {"title": "title", "x-axis label": "x-axis label", "y-axis label": "y-axis label",
                "x ticks": "x ticks", "y ticks": "y ticks", "z ticks": "z ticks"}
 
 
-def of_place(scene, axes, place, mark=None):
-    """The entries of a place of one subplot, from back to front."""
-    alone = len(scene["axes"]) == 1 and place in ("title", "legend")        # of the figure or of its only subplot
-    return [entry for entry in scene.get("painted") or () if entry["place"] == place and entry["mark"] == mark
-            and (entry["axes"] == axes or alone and entry["axes"] is None)]
+class Entries:
+    """The painted entries of a scene by place, each list from back to front."""
+
+    def __init__(self, scene):
+        self.alone, self.found = len(scene["axes"]) == 1, {}
+        for entry in scene.get("painted") or ():
+            self.found.setdefault((entry["axes"], entry["place"], entry["mark"]), []).append(entry)
+
+    def of(self, axes, place, mark=None):
+        found = self.found.get((axes, place, mark), [])
+        if self.alone and axes is not None and place in ("title", "legend"):    # of the figure or of its only subplot
+            return found + self.found.get((None, place, mark), [])
+        return found
 
 
 # --- 1. looks ---
@@ -96,12 +104,12 @@ def _mean(values):
 class Paint:
     """The paint of one subplot of each picture: `i` is its number in the true scene, `j` in the other."""
 
-    def __init__(self, scenes, i, j, prefix, ledger):
-        self.scenes, self.axes, self.prefix, self.ledger = scenes, (i, j), prefix, ledger
+    def __init__(self, scenes, entries, i, j, prefix, ledger):
+        self.entries, self.axes, self.prefix, self.ledger = entries, (i, j), prefix, ledger
         self.boxes = [scene["axes"][k]["box"] if k is not None else [0, 0, 1, 1] for scene, k in zip(scenes, (i, j))]
 
     def of(self, place, marks=(None, None)):
-        return [of_place(scene, k, place, mark) for scene, k, mark in zip(self.scenes, self.axes, marks)]
+        return [found.of(k, place, mark) for found, k, mark in zip(self.entries, self.axes, marks)]
 
     def differ(self, level, location, description, category="style_error"):
         group = "data" if category in ("data_error", "structure_error") else \
@@ -124,8 +132,8 @@ class Paint:
             ours, theirs = (max(found, key=lambda e: e["count"]) for found in (ours, theirs))
             self.tell_looks(place, ours, theirs)
             a, b = (self.anchor(entry, k, place) for k, entry in enumerate((ours, theirs)))
-            if not changed and math.dist(a, b) > 0.25 and severity(
-                    abs(ours["angle"] - theirs["angle"]), (5, 5, 5)) == 0:
+            moved = math.dist(a, b) > 0.25 or place == "title" and (a[1] < 1) != (b[1] < 1)
+            if moved and not changed and abs(ours["angle"] - theirs["angle"]) < 5:
                 self.differ(1, place, "in another place")
 
     def anchor(self, entry, k, place):
@@ -252,7 +260,7 @@ class Paint:
         """What was painted in the axes by something that has no name: in order, by kind of artist."""
         ours, theirs = ([e for e in found] for found in self.of("plot"))
         key = [[(e["artist"], e["kind"]) for e in found] for found in (ours, theirs)]
-        if len(ours) > 300 or len(theirs) > 300:
+        if len(ours) * len(theirs) > FEW ** 2:
             return
         for i, j in align(range(len(ours)), range(len(theirs)), lambda x, y: 0.1 * (ours[x]["text"] != theirs[y]["text"])
                           if key[0][x] == key[1][y] else 2):

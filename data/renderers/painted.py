@@ -17,6 +17,7 @@ from data.renderers.scene import rgb_hex, six
 
 SEEN = 0.03             # of the pixels that a thing changed: so many must be left for it to be seen
 MOST_PARTS = 60         # of one mark or place that are listed one by one
+MOST_ENTRIES = 4000     # of a picture that are listed
 GRID = 160              # px of the longer side of the small picture that a scene carries
 
 
@@ -321,7 +322,10 @@ def _merged(entries):
         first["pixels"] = six(first["pixels"] + entry["pixels"])
         first["box"] = _union(first["box"], entry["box"])
         first["text"], first["part"] = "", None
-    return list(found.values())
+    if len(found) <= MOST_ENTRIES:
+        return list(found.values())
+    largest = sorted(found.values(), key=lambda entry: -entry["pixels"])[:MOST_ENTRIES]
+    return sorted(largest, key=lambda entry: entry["z"])
 
 
 LOOK = "kind", "artist", "size", "fill", "stroke", "opacity", "width", "dash", "hatch", "font", "angle"

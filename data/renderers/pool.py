@@ -28,7 +28,7 @@ from data.renderers.worker import serve
 del sys.path[0]
 serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
 GRACE = 30.0                # seconds an answer may be late beyond the job's own deadline
-LARGEST_SCENE = 4 << 20     # bytes
+LARGEST_SCENE = 12 << 20    # bytes
 LARGEST_LIST = 96 << 20     # bytes of a chart's paint list, as data/renderers/paint_list.py packs it
 
 
