@@ -3,7 +3,7 @@ import math
 
 from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
 from data.compare.marks import Marks
-from data.compare.guard import Guard, one_picture
+from data.compare.guard import Guard
 from data.compare.painted import Paint
 from data.compare.matching import FEW, align, assign
 from data.compare.words import check_text, normal, number, reads, should_be, similar
@@ -13,15 +13,15 @@ from data.compare.ledger import LIMIT, PLACE, partial, severity
 
 def examine_chart(true, pred, ledger):
     """Compare two chart scenes; enter everything visible in `ledger`."""
-    if one_picture(true, pred):
+    guard = Guard((true, pred), ledger)
+    if guard.one_picture():
         return
     if len(true["axes"]) == len(pred["axes"]) == 1:
-        true, pred = _one_title(true), _one_title(pred)
+        true, pred = guard.scenes = _one_title(true), _one_title(pred)
     check_text(ledger, "axes", "text_error", "figure title", pred.get("title"), true.get("title"))
     ours, theirs = (_subplots(scene) for scene in (true, pred))
     pairs = [(0, 0)] if len(ours) == len(theirs) == 1 else assign(ours, theirs, _distance, gap=0.6)
-    arranged = _arrangement(ours, theirs, pairs, ledger)
-    guard = Guard((true, pred), ledger, arranged)
+    guard.arranged = _arrangement(ours, theirs, pairs, ledger)
     for i, j in pairs:
         prefix = f"subplot {i + 1}: " if len(ours) > 1 and i is not None else ""
         if i is None or j is None:

@@ -29,17 +29,6 @@ def picture_of(scene):
         return None
 
 
-def one_picture(true, pred):
-    """Whether two scenes are of pictures between which no difference can be seen."""
-    if true.get("digest") and true.get("digest") == pred.get("digest"):
-        return True
-    a, b = picture_of(true), picture_of(pred)
-    if a is None or b is None or a.shape != b.shape:
-        return False
-    gap = np.abs(a - b).max(axis=2)
-    return float(_blurred(gap).max()) < SMOOTH and float((gap > STEP / 2).mean()) < SHARE
-
-
 def _blurred(values):
     """Means of 3 x 3."""
     padded = np.pad(values.astype(np.float32), 1)
@@ -50,11 +39,23 @@ def _blurred(values):
 class Guard:
     """Lays the pictures over each other once all is compared; tells what no error explains."""
 
-    def __init__(self, scenes, ledger, arranged):
-        self.scenes, self.ledger, self.arranged = scenes, ledger, arranged
+    def __init__(self, scenes, ledger):
+        self.scenes, self.ledger, self.arranged = scenes, ledger, True
         self.subplots = []              # (number in true, in the other, prefix, whether it has errors)
         self.entries = [Entries(scene) for scene in scenes]
-        self.pictures = [picture_of(scene) for scene in scenes]
+        self.pictures = a, b = [picture_of(scene) for scene in scenes]
+        self.raw = None if a is None or b is None or a.shape != b.shape else _most(np.abs(a - b))
+
+    def one_picture(self):
+        """Whether no difference can be seen between the pictures."""
+        true, pred = self.scenes
+        if true.get("digest") and true.get("digest") == pred.get("digest"):
+            return True
+        if self.raw is None:
+            return False
+        if float((self.raw > STEP / 2).mean()) >= SHARE:
+            return False
+        return float(_blurred(self.raw).max()) < SMOOTH
 
     def watch(self, i, j, prefix, named):
         self.subplots.append((i, j, prefix, named))
@@ -69,7 +70,7 @@ class Guard:
                 self.ledger.differ("style", 0.5, "style_error", 1, "figure",
                                    should_be("width to height", *shapes))
             return
-        mask = np.abs(a - b).max(axis=2) > STEP
+        mask = self.raw > STEP
         whole = mask.copy()             # less the texts that were compared one by one
         for scene in self.scenes:
             for entry in scene["painted"]:
@@ -187,7 +188,12 @@ def _least_gap(a, b):
     padded = np.pad(b, ((1, 1), (1, 1), (0, 0)), mode="edge")
     near = [padded[y:y + a.shape[0], x:x + a.shape[1]] for y in range(3) for x in range(3)]
     low, high = np.minimum.reduce(near), np.maximum.reduce(near)
-    return np.maximum(low - a, a - high).max(axis=2)
+    return _most(np.maximum(low - a, a - high))
+
+
+def _most(gaps):
+    """The largest of three values, for each pixel; three times as fast as max(axis=2)."""
+    return np.maximum(np.maximum(gaps[..., 0], gaps[..., 1]), gaps[..., 2])
 
 
 def inside(mask, box):
