@@ -12,6 +12,7 @@ import struct
 import numpy as np
 from matplotlib import font_manager, rcParams, rcParamsDefault
 from matplotlib.artist import Artist
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.path import Path
 
@@ -42,6 +43,27 @@ def watch_artists():
             kind.draw = _watched(draw)
 
 
+    if not getattr(RendererBase._draw_text_as_path, "_watched", False):
+        RendererBase._draw_text_as_path = _watched_text(RendererBase._draw_text_as_path)
+
+
+def _watched_text(draw):
+    """Letters with path effects come as paths: keep what they spell while they are drawn."""
+    def watched(self, gc, x, y, s, prop, *args, **kwargs):
+        if _recorder is None:
+            return draw(self, gc, x, y, s, prop, *args, **kwargs)
+        _recorder.line += 1
+        math = kwargs.get("ismath", args[1] if len(args) > 1 else False)
+        _recorder.writing = {"text": str(s), "math": bool(math), "font": _recorder._font(prop),
+                             "line": _recorder.line}
+        try:
+            return draw(self, gc, x, y, s, prop, *args, **kwargs)
+        finally:
+            _recorder.writing = None
+    watched._watched = True
+    return watched
+
+
 def _watched(draw):
     def watched(self, *args, **kwargs):
         if _recorder is None:
@@ -67,6 +89,7 @@ class Recorder(RendererAgg):
     def __init__(self, width, height, dpi):
         self.entries, self.artists, self.contexts = [], [], []
         self.rows = {}              # (id of an artist, row of its owner) -> its row
+        self.writing, self.line = None, 0       # the text that is drawn as a path
         self.rows_of = {}           # id of an artist -> all its rows
         self._contexts, self._fonts, self._paths = {}, {}, {}
         self._floats, self._octets, self._ends = [], [], [0, 0]
@@ -108,8 +131,9 @@ class Recorder(RendererAgg):
     def draw_path(self, gc, path, transform, rgbFace=None):
         if self._filter_renderers:
             return super().draw_path(gc, path, transform, rgbFace)
+        spelt = {"writes": self.writing} if self.writing else {}
         return self._note("path", gc, path=self._put_paths([path]), transform=_affine(transform),
-                          face=_rgba(rgbFace))
+                          face=_rgba(rgbFace), **spelt)
 
     def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
         if self._filter_renderers:

@@ -188,11 +188,14 @@ class _Join:
 
     def text(self, row):
         """What an artist wrote, if any of it can be seen."""
-        mine = self.of_row.get(row, [])
-        lines = [k for k in mine if self.listed.entries[k]["paint"] == "text"]
-        if not any(self.counts[k] for k in lines):
-            return ""
-        text = "\n".join(drawn_text(self.listed.entries[k]) for k in lines).strip()
+        lines, seen = {}, False                         # a line with path effects is painted twice
+        for k in self.of_row.get(row, []):
+            entry = self.listed.entries[k]
+            written = entry if entry["paint"] == "text" else entry.get("writes")
+            if written:
+                lines[written.get("line", -k)] = drawn_text(written)
+                seen = seen or self.counts[k] > 0
+        text = "\n".join(lines.values()).strip() if seen else ""
         return re.sub(r"^\$\\mathdefault\{(.*)\}\$$", r"\1", text)
 
     def tidy(self, scene, names, seen, entries):

@@ -19,6 +19,7 @@ from matplotlib._enums import CapStyle, JoinStyle
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
+from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D, Bbox, TransformedPath
 from scipy.ndimage import find_objects
 
@@ -260,9 +261,18 @@ class Painter(RendererAgg):
         transform = affine(entry["transform"])
         drawn = path.vertices if path.codes is None else path.vertices[path.codes != Path.CLOSEPOLY]
         self._around(drawn, transform, self._stroked(gc))
+        if "writes" in entry and not self._spells(path, entry["writes"]):
+            del entry["writes"]
         face = rgba(entry["face"])
         self._shines(gc, face, gc._rgb if gc._linewidth else None)
         self.draw_path(gc, path, transform, face)
+
+    def _spells(self, path, writes):
+        """Whether a path is that of the letters that it is said to be."""
+        whole(writes["line"], 0, MAX_ENTRIES)
+        points, _ = text_to_path.get_text_path(
+            self._font(writes["font"]), text(writes["text"], 20_000), ismath=bool(writes["math"]))
+        return np.array_equal(np.reshape(points, (-1, 2)), path.vertices)
 
     def _markers(self, gc, entry):
         (marker,), (path,) = (self.listed.paths(entry[key]) for key in ("marker", "path"))
