@@ -15,7 +15,7 @@ from render import render_many
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "field_chart.jsonl").read_text().splitlines()]
 PENDING = {
-    "twinx_order": "twin axes are paired base with base: which of them was made first decides the names",
+    "twinx_order": "twinx() sets the first axes' numbers back to the left: there both scales stand on the left",
     "same_hist2": "the y axis ends at 2 and not at 2.1, which can be seen: every bar is 5 % longer",
     "same_under_fill": "the area lies above the frame there and covers half of the lower axis line",
 }

@@ -18,6 +18,7 @@ def examine_chart(true, pred, ledger):
         return
     if len(true["axes"]) == len(pred["axes"]) == 1:
         true, pred = guard.scenes = _one_title(true), _one_title(pred)
+    true, pred = guard.scenes = [_left_first(scene, found) for scene, found in zip((true, pred), guard.entries)]
     check_text(ledger, "axes", "text_error", "figure title", pred.get("title"), true.get("title"))
     ours, theirs = (_subplots(scene) for scene in (true, pred))
     pairs = [(0, 0)] if len(ours) == len(theirs) == 1 else assign(ours, theirs, _distance, gap=0.6)
@@ -37,6 +38,28 @@ def examine_chart(true, pred, ledger):
     _color_bars(true, pred, ledger)
     _figure(true, pred, ledger)
     guard.check()
+
+
+def _left_first(scene, entries):
+    """`scene` with the axes whose scale stands on the left as the first of two over each other, as they are read."""
+    axes = list(scene["axes"])
+    for k, twin in enumerate(axes):
+        base = twin.get("twin")
+        if base is None or sum(other.get("twin") == base for other in axes) > 1:
+            continue
+        if _on_right(axes[base], entries.of(base, "y ticks")) and not _on_right(twin, entries.of(k, "y ticks")):
+            shared = {key: axes[base][key] for key in ("title", "xlabel", "xticks", "grid", "legend", "annotations")
+                      if axes[base].get(key)}
+            axes[k] = {**twin, **shared, "twin": None, "facecolor": axes[base].get("facecolor")}
+            axes[base] = {**axes[base], "twin": k, "title": "", "xlabel": "", "xticks": [], "legend": None,
+                          "annotations": [], "facecolor": twin.get("facecolor")}
+    return {**scene, "axes": axes}
+
+
+def _on_right(axes, entries):
+    """Whether the numbers of the y axis stand on the right."""
+    texts = [entry["box"] for entry in entries if entry["kind"] == "text"]
+    return bool(texts) and _middle(texts[0])[0] > axes["box"][0] + axes["box"][2] / 2
 
 
 def _number(scene, axes):
@@ -160,7 +183,7 @@ def _figure(true, pred, ledger):
         check_color(ledger, "style", "background", colors[1], colors[0])
     _legend(true.get("legend"), pred.get("legend"), "", ledger)
     notes = [[normal(note["text"]) for note in scene.get("texts") or []] for scene in (true, pred)]
-    for i, j in align(*notes, lambda a, b: 0.8 * (1 - similar(a, b))):
+    for i, j in align(*notes, lambda a, b: 0.8 * (1 - similar(a, b)), most=FEW):
         text = notes[0][i] if i is not None else notes[1][j]
         check_text(ledger, "axes", "text_error", f"annotation '{text}'", "" if j is None else notes[1][j],
                    "" if i is None else notes[0][i])
@@ -186,7 +209,7 @@ def _legend(t, p, prefix, ledger, lost=(), gained=(), ordered=True):
         else:
             ledger.agree("axes", 2)
         return
-    for i, j in align(expected, found, lambda a, b: 0.8 * (1 - similar(a, b))):
+    for i, j in align(expected, found, lambda a, b: 0.8 * (1 - similar(a, b)), most=FEW):
         a, b = "" if i is None else expected[i], "" if j is None else found[j]
         if a and b:
             check_text(ledger, "axes", "text_error", where, b, a, weight=2 / len(expected))

@@ -120,7 +120,8 @@ class Guard:
         """Tell a subplot of another shape, or among several in another place."""
         shapes = [aspect * box[2] / (box[3] or 1) for box in (boxes[1], boxes[0])]
         gap = abs(shapes[0] - shapes[1]) / (min(shapes) or 1)
-        square = any(mark["type"] == "image" for scene, k in zip(self.scenes, axes) for mark in scene["axes"][k]["marks"])
+        marks = [mark for scene, k in zip(self.scenes, axes) for mark in scene["axes"][k]["marks"]]
+        square = any(mark["type"] == "image" for mark in marks)
         if gap > (0.1 if square else 0.3):
             self.ledger.differ("style", 0.5, "structure_error", 1 if gap < 1 else 2, prefix + "plot",
                                should_be("width to height", *shapes))
@@ -171,7 +172,8 @@ class Guard:
             where = f"series {entry['mark'] + 1}" if len(marks) > 1 and entry["mark"] is not None else "plot"
             self.ledger.differ("data", 0.5, "data_error", 2, prefix + where, "drawn otherwise", 2)
         elif place in ("plot", "figure"):
-            self.ledger.differ("data", 0.5, "data_error", 2, prefix + "plot", f"{noun_of(entry and entry['artist'])} drawn otherwise", 2)
+            noun = noun_of(entry and entry["artist"])
+            self.ledger.differ("data", 0.5, "data_error", 2, prefix + "plot", f"{noun} drawn otherwise", 2)
         else:
             where = f"annotation '{normal(entry['text'])}'" if place == "annotation" and entry["text"] else place
             self.ledger.differ("style", 0.5, "style_error", 1, prefix + where, "drawn otherwise")

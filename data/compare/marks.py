@@ -108,7 +108,8 @@ class Marks:
             return 2.0
         ours, theirs = self.points[id(a)], self.points[id(b)]
         off = [1.0] * abs(len(ours) - len(theirs))
-        off += [min(1, self.off(x, y, kinds) / VALUE[2]) for x, y in zip(ours, theirs)]
+        step = 1 + min(len(ours), len(theirs)) // 100                # of a long curve some points tell enough
+        off += [min(1, self.off(x, y, kinds) / VALUE[2]) for x, y in zip(ours[::step], theirs[::step])]
         colors = color_distance(_color(a), _color(b))
         return (0.3 * (kinds[0] != kinds[1]) + 0.3 * (normal(a.get("label")) != normal(b.get("label")))
                 + 0.1 * min(1, colors / COLOR[1]) + 0.3 * (sum(off) / len(off) if off else 0))
@@ -182,10 +183,10 @@ class Marks:
             place = min(1, self.off(a, b, kinds, "pos") / 0.05)
             return value + 0.001 * place if ordinal else 0.5 * value + 0.5 * place
         if not named or len(set(names[0])) < n or len(set(names[1])) < m:
-            return align(ours, theirs, distance)
+            return align(ours, theirs, distance, most=FEW)
         pairs = [(i, names[1].index(name)) for i, name in enumerate(names[0]) if name in names[1]]
         alone = [[k for k in range(len(side)) if side[k] not in other] for side, other in (names, names[::-1])]
-        rest = align([ours[i] for i in alone[0]], [theirs[j] for j in alone[1]], distance)
+        rest = align([ours[i] for i in alone[0]], [theirs[j] for j in alone[1]], distance, most=FEW)
         rest = [tuple(None if k is None else alone[side][k] for side, k in enumerate(pair)) for pair in rest]
         return sorted(pairs + rest, key=lambda pair: pair[0] if pair[0] is not None else pair[1] + 0.5)
 
@@ -331,7 +332,8 @@ class Marks:
         if max(self.off(ours[k], theirs[k], kinds, "pos") for k in (0, -1)) > 0.02:
             return [1.0] * len(ours) if dense else None
         at = sorted({item["pos"] for item in ours + theirs})
-        return [self.off({"value": interpolate(ours, x)}, {"value": interpolate(theirs, x)}, kinds) for x in at]
+        return [self.off({"value": x}, {"value": y}, kinds)
+                for x, y in zip(interpolate(ours, at), interpolate(theirs, at))]
 
     # -------------------------------------------------------------------------------------------------- paint
     def colors(self, pairs, ours, theirs, kinds, where):

@@ -34,7 +34,8 @@ def look_words(found, expected, skip=()):
     """[(severity, description)] of two things of one kind, each a painted entry; `skip`: what was told before."""
     words = []
     line = not expected["fill"] and not found["fill"]
-    for key, what in (("fill", "color" if expected["kind"] == "text" else "fill"), ("stroke", "color" if line else "edge")):
+    fill = "color" if expected["kind"] == "text" else "fill"
+    for key, what in (("fill", fill), ("stroke", "color" if line else "edge")):
         if key not in skip:
             words += _color_words(found[key], expected[key], what)
     if "opacity" not in skip and found["opacity"] and expected["opacity"] and not words:
@@ -262,15 +263,18 @@ class Paint:
         key = [[(e["artist"], e["kind"]) for e in found] for found in (ours, theirs)]
         if len(ours) * len(theirs) > FEW ** 2:
             return
-        for i, j in align(range(len(ours)), range(len(theirs)), lambda x, y: 0.1 * (ours[x]["text"] != theirs[y]["text"])
-                          if key[0][x] == key[1][y] else 2):
+
+        def distance(x, y):
+            return 0.1 * (ours[x]["text"] != theirs[y]["text"]) if key[0][x] == key[1][y] else 2
+        for i, j in align(range(len(ours)), range(len(theirs)), distance):
             entry = ours[i] if j is None else theirs[j]
             noun = noun_of(entry["artist"])
             if i is None or j is None:
+                what = "extra" if i is None else "missing"
                 if entry["kind"] == "text":
-                    self.differ(2, f"text '{normal(entry['text'])[:40]}'", "extra" if i is None else "missing", "text_error")
-                elif entry["count"]:
-                    self.differ(2, noun, "extra" if i is None else "missing", "structure_error")
+                    self.differ(2, f"text '{normal(entry['text'])[:40]}'", what, "text_error")
+                else:
+                    self.differ(2, noun, what, "structure_error")
                 continue
             if ours[i]["text"] != theirs[j]["text"]:
                 level = 1 if similar(ours[i]["text"], theirs[j]["text"]) >= 0.6 else 2

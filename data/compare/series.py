@@ -6,6 +6,8 @@ Marks of different types meet on common ground: a bar, a point and a slice all h
 import datetime
 import math
 
+import numpy as np
+
 from data.compare.words import as_number, normal, should_be
 from data.compare.ledger import VALUE
 
@@ -129,13 +131,9 @@ def rescaled(ours, theirs):
             for item, value in zip(theirs, partner)]
 
 
-def interpolate(found, x):
-    """Value at `x` on the line through the items, whose positions rise."""
-    for a, b in zip(found, found[1:]):
-        if x <= b["pos"]:
-            share = (x - a["pos"]) / (b["pos"] - a["pos"])
-            return a["value"] + max(0.0, share) * (b["value"] - a["value"])
-    return found[-1]["value"]
+def interpolate(found, xs):
+    """Values at `xs` on the line through the items, whose positions rise; beyond its ends those of the ends."""
+    return np.interp(xs, [item["pos"] for item in found], [item["value"] for item in found]).tolist()
 
 
 class Namer:

@@ -20,10 +20,13 @@ def normal(text):
     return " ".join(text.split())
 
 
+FONTS = r"\\(?:math(?:default|bf|it|rm|sf|tt|regular|cal|bb)|text)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+
+
 def _typeset(formula):
     """A formula in letters: commands for fonts and spaces are not seen, indices stand apart from other letters."""
     for _ in range(4):                              # nested
-        formula = re.sub(r"\\(?:math(?:default|bf|it|rm|sf|tt|regular|cal|bb)|text)\s*\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", formula)
+        formula = re.sub(FONTS, r"\1", formula)
     formula = re.sub(r"\\[,;:! ]", " ", formula)
     return re.sub(r"([_^])\{?([^{}\s])\}?(?![^{}]*\})", r"\1{\2}", formula)
 

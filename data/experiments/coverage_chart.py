@@ -100,7 +100,7 @@ def visible_share(a, b):
 
 
 def measure(paths, most, seed, show=False):
-    """Counter of (kind, outcome), programs used, seconds of the slowest comparison, [(path, diff, errors)] of misses."""
+    """Counter of (kind, outcome), programs used, seconds of the slowest comparison, misses with diff and errors."""
     counts, used, slowest, misses = collections.Counter(), 0, 0.0, []
     for path in paths:
         code = path.read_text(errors="replace")
@@ -143,7 +143,7 @@ def diff(a, b):
 def report(counts, used, slowest):
     """Print the table."""
     print(f"{used} programs")
-    print(f"{'change':10s} {'visible':>8s} {'unnamed':>8s} {'':7s} {'equal':>7s} {'with an error':>14s} {'crashes':>8s}")
+    print("change      visible  unnamed           equal  with an error  crashes")
     for kind in (*KINDS, "all"):
         kinds = KINDS if kind == "all" else [kind]
 

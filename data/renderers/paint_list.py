@@ -14,7 +14,6 @@ from matplotlib import font_manager, rcParams, rcParamsDefault
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.path import Path
 
 from data.renderers.scene import RenderError
 
