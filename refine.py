@@ -65,7 +65,7 @@ import torch
 from tqdm import tqdm
 
 from data.build import reference_examples
-from data.compare import compare, fidelity
+from data.compare import compare, fidelity_or_zero
 from data.engine import write_programs, write_revisions
 from data.models import Chat, drawing_size, fit, preset_for
 from data.pairs import Example, load_image, read_pairs
@@ -225,7 +225,7 @@ def measure(examples: list[Example], histories: list[list[Round]], rounds: int, 
     table = []
     for t in range(rounds + 1):
         scenes = [answer_of(history[:t + 1], keep).rendering.scene for history in histories]
-        points = [fidelity(example.scene, scene) for example, scene in zip(examples, scenes)]
+        points = [fidelity_or_zero(one.scene, scene) for one, scene in zip(examples, scenes)]
         rendered = sum(scene is not None for scene in scenes)
         table.append((sum(points) / len(points), 100 * rendered / len(scenes)))
     return table

@@ -14,10 +14,12 @@ The programs come from models that are rewarded for tricks: reading the referenc
 and drawing it with `imshow` would be a perfect score. So every chart program runs in a process of
 its own, forked from a clean worker (no torch, nothing secret in its environment, no earlier drawing
 in its memory), behind layers that need neither root nor containers:
-  - Landlock: it reads Python, its packages, shared libraries and time zones, writes an empty
-    scratch folder, and nothing else;
-  - seccomp: no network, programs, processes, signals, ptrace, mounts; no change of limits, owners;
+  - Landlock: it reads Python, its packages, shared libraries and time zones, writes a scratch
+    folder that is made for it and removed after it, and nothing else;
+  - seccomp: only the system calls of data/renderers/system_calls.py, and of fcntl, ioctl and
+    sockets only what sends nothing to others;
   - limits on memory, processor time, file size and open files, and a deadline that kills all of it;
+  - its worker looks every 40 ms at its threads and its scratch folder, and ends it over a quota;
   - its answer is read with a size cap and checked against SCENES, since it may be forged.
 Tables and SVG hold no model-written Python; they are drawn behind the same layers in a process that
 serves many of them; it also paints the charts, from the list of what Matplotlib was told to paint.

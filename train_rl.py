@@ -24,7 +24,7 @@ the weight of a token. (3) One process, not 32 GPUs.
 
 From data/ come: settings and the run folder (runs), pictures (build), rollouts and
 log-probabilities with a shared prompt (engine), loading (models), other rewards (metrics), the
-exact comparison (compare.fidelity), curves and page (report).
+exact comparison (compare), curves and page (report).
 """
 import re
 import shutil
@@ -85,7 +85,7 @@ from tqdm import tqdm
 
 import visual_erm
 from data import build, engine, metrics, models, report
-from data.compare import fidelity
+from data.compare import fidelity_or_zero
 from data.pairs import Example
 from render import Rendering, draw_alike, extract_code
 
@@ -124,7 +124,7 @@ def pixels(batch, **_):
 
 def oracle(batch, **_):
     """Exact comparison of what both pictures show: what a perfect judge could pay, the ceiling."""
-    return [fidelity(one.scene, drawn.scene) / 100 for one, _, drawn in batch], 0
+    return [fidelity_or_zero(one.scene, drawn.scene) / 100 for one, _, drawn in batch], 0
 
 
 REWARDS = {"verm": verm, "vision": vision, "text": text, "ssim": pixels, "oracle": oracle}
@@ -311,9 +311,9 @@ def log_row(step: int, batch: Batch, rewards: torch.Tensor, unreadable: int, sta
 def draw_held(policy: models.Chat, held: list[Example], seed: int, temperature: float):
     """(codes, renderings, fidelities) of a program a picture; temperature 0: the likeliest."""
     torch.manual_seed(seed)  # the same random numbers at every step
-    codes = engine.write_programs(policy, held, temperature)
-    renderings = draw_alike(held, codes)
-    return codes, renderings, [fidelity(a.scene, b.scene) for a, b in zip(held, renderings)]
+    renderings = draw_alike(held, codes := engine.write_programs(policy, held, temperature))
+    points = [fidelity_or_zero(a.scene, b.scene) for a, b in zip(held, renderings)]
+    return codes, renderings, points
 
 
 def evaluate(policy: models.Chat, held: list[Example], judge: visual_erm.VisualERM,

@@ -47,6 +47,7 @@ PICTURES = dict(nargs="*", help="ORIGINAL GENERATED; without pictures the exampl
 if __name__ == "__main__":
     parse(Settings, None, __doc__, pictures=PICTURES)  # before the slow imports of torch
 
+from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards
 from data.models import Chat, drawing_size, find_folder, fit, preset_for
 from data.pairs import Example, load_image, read_pairs
@@ -239,7 +240,7 @@ def reward_answers(judge: VisualERM, tasks: list[str], references: list[Image.Im
 def trl_reward(judge: VisualERM, scale: float | None = None) -> Callable:
     """For trl's `GRPOTrainer(reward_funcs=...)`; its data has the columns task and image."""
     def visual_erm(completions, task, image, **_):
-        answers = [one if isinstance(one, str) else one[-1]["content"] for one in completions]
+        answers = list(map(answer_in, completions))
         return reward_answers(judge, task, image, answers, scale)
     return visual_erm
 

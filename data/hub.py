@@ -29,6 +29,7 @@ from typing import NamedTuple, TextIO
 
 from PIL import Image
 
+from data.pairs import read_jsonl
 from data.runs import script
 from data.verdict import InputError
 from render import extract_code
@@ -71,8 +72,14 @@ def chart2code(record: dict, folder: Path) -> list[Row]:
     `conversations`, whose second `value` is the code in a fence; images.tar.gz holds the images.
     """
     image = open_image(folder / record["image"]) or open_image(folder.parent / record["image"])
-    code = extract_code("chart", record["conversations"][1]["value"])
+    answer = record["conversations"][1]
+    if answer.get("from", "gpt") not in ("gpt", "assistant"):
+        raise ValueError("its second turn is no answer")
+    code = extract_code("chart", answer["value"])
     return [Row(str(record["id"]), "chart", image, code)]
+
+
+STRUCTURE = re.compile(r"</?(thead|tbody|tr|td)>|<td| (colspan|rowspan)=\"\d+\"|>")  # tokens
 
 
 def pubtabnet(record: dict, folder: Path) -> list[Row]:
@@ -89,11 +96,17 @@ def pubtabnet(record: dict, folder: Path) -> list[Row]:
         return [Row(str(record["imgid"]), "table", open_image(record["image"]), code)]
     cells, code = iter(record["html"]["cells"]), []
     for token in record["html"]["structure"]["tokens"]:
+        if not STRUCTURE.fullmatch(token):  # "<td></td>", "<td>[": how other sets lay out cells
+            raise ValueError(f"its structure has the token {token!r}")
         code.append(token)
         if token in ("<td>", ">"):  # with spans a cell is "<td", ' colspan="2"', ">"
-            cell = next(cells, {"tokens": ()})
+            cell = next(cells, None)
+            if cell is None:
+                raise ValueError("it has fewer cells than its structure")
             for part in cell["tokens"]:  # single characters are text, others tags
                 code.append(html.escape(part) if len(part) == 1 else part)
+    if next(cells, None) is not None:
+        raise ValueError("it has more cells than its structure")
     image = open_image(folder / "train" / record["filename"])
     return [Row(record["filename"], "table", image, f"<table>{''.join(code)}</table>")]
 
@@ -241,17 +254,10 @@ def json_records(file: Path) -> Iterator[tuple[str, dict]]:
     """(where, record) for each line of a JSONL file or item of a JSON list, read one at a time."""
     with open(file, encoding="utf-8-sig", errors="replace") as lines:
         start = lines.read(1 << 20)
-        if start.lstrip().startswith("["):
+        if start.lstrip().startswith("["):  # these can be too long for the memory
             yield from list_records(file, lines, start)
             return
-        lines.seek(0)
-        for number, line in enumerate(lines, 1):
-            try:
-                record = json.loads(line) if line.strip() else None
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{file}:{number} is not JSON ({error}).") from error
-            if record is not None:
-                yield f"{file}:{number}", record
+    yield from read_jsonl(file)
 
 
 def list_records(file: Path, lines: TextIO, text: str,

@@ -48,7 +48,7 @@ class Pair:
     task: str
     reference: Picture
     rendering: Picture
-    truth: Verdict  # `human_errors`, read by the rules for a judge's answer
+    truth: Verdict  # `human_errors`, read by Verdict.of
     id: str = ""
     family: str = ""  # pairs of one program share it
     source: str = ""  # of the errors: "edit" or "infer" (a policy's own)
@@ -82,33 +82,48 @@ def annotation(errors: list[Discrepancy]) -> list[dict]:
              "description": e.description} for e in errors]
 
 
-def read_jsonl(path: Path | str) -> Iterator[tuple[str, dict]]:
+def read_jsonl(path: Path | str, torn: bool = False) -> Iterator[tuple[str, dict]]:
     """("file:line", object) for each line of a JSONL file; a JSON list is read as well.
 
-    Raises InputError with file and line for what is no object.
+    One line at a time is in memory. With `torn` lines are passed over that are no object, as a
+    killed run leaves them. Otherwise raises InputError with file and line for these.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}.") from None
-    lines = text.split("\n")  # not splitlines(): JSON strings may hold U+2028
-    if text.lstrip().startswith("["):
-        lines = [" ".join(lines)]
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+    lines = _lines(Path(path), "replace" if torn else "strict")
+    while True:
+        try:
+            number, line = next(lines)
+        except StopIteration:
+            return
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path} cannot be read: {error}.") from None
         where = f"{path}:{number}"
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
+            if torn:
+                continue
             reason = getattr(error, "msg", error)
             raise InputError(f"{where}: this line is not JSON ({reason}).") from None
         for row in value if isinstance(value, list) else [value]:
-            if not isinstance(row, dict):
+            if isinstance(row, dict):
+                yield where, row
+            elif not torn:
                 raise InputError(f"{where}: expected an object with fields, found "
                                  f"{str(row)[:40]!r}.")
-            yield where, row
+
+
+def _lines(path: Path, errors: str) -> Iterator[tuple[int, str]]:
+    """(number, text) of every line that is not blank; a file that is one JSON list is one line."""
+    with open(path, encoding="utf-8-sig", errors=errors, newline="\n") as file:
+        # Only a line feed ends a line: JSON texts may hold U+2028, U+2029 and U+0085.
+        if file.read(4096).lstrip().startswith("["):
+            file.seek(0)
+            yield 1, file.read().replace("\n", " ")
+            return
+        file.seek(0)
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield number, line
 
 
 def read_pairs(places: Path | str, check_images: bool = True) -> list[Pair]:
@@ -149,7 +164,7 @@ def _pair(file: Path, where: str, row: dict, check_images: bool) -> Pair:
         if check_images and not path.is_file():
             raise InputError(f"{where}: there is no image {path}.")
         sides.append(Picture(path, code if isinstance(code, str) else "", side in drafts))
-    truth = Verdict.parse(task, json.dumps({"errors": errors or []}))
+    truth = Verdict.of(task, errors or [])
     names = {key: row[key] for key in ("id", "idx", "category") if key in row}
     name = str(row.get("id", row.get("idx", "")))
     family = f"{file.parent}/{name.rpartition('-')[0] or name}"

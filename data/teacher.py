@@ -61,7 +61,7 @@ from tqdm import tqdm
 from data import bench
 from data.bench.matchers import COLOURS, QUOTED, same_place
 from data.build import CHUNK, ERRORS, label
-from data.pairs import Example, Pair, annotation, read_pairs
+from data.pairs import Example, Pair, annotation, read_jsonl, read_pairs
 from data.server import NO_REPLY, Server
 from render import Rendering, draw_alike, extract_code
 from visual_erm import LANGUAGE, LOOK_FOR, judge_messages, judge_prompt
@@ -128,16 +128,14 @@ class Paid:
             raise InputError(f"Another run writes to {path}; two would pay for the same "
                              "answers.") from None
         self.file.seek(0)
-        *lines, rest = self.file.read().split(b"\n")
+        rest = self.file.read().rpartition(b"\n")[2]
         self.file.truncate(self.file.tell() - len(rest))  # the line that a killed run was writing
-        for number, line in enumerate(lines, 1):
+        for where, row in read_jsonl(path):
             try:
-                row = json.loads(line)
                 row |= {"answer": str(row["answer"]), "tokens": [int(n) for n in row["tokens"]]}
                 self.rows[row["id"]] = row
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}:{number} is no answer; mend the line or delete "
-                                 "it.") from error
+                raise InputError(f"{where} is no answer; mend the line or delete it.") from error
 
     def keep(self, name: str, answer: str, tokens: tuple[int, int]) -> None:
         """Write one answer to the disk at once; called from many threads."""

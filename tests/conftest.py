@@ -1,4 +1,5 @@
-"""What several tests share: a small folder of pairs and an untrained checkpoint of the tiny shape."""
+"""What several tests share: a small folder of pairs, and an untrained checkpoint."""
+import json
 import os
 import random
 import subprocess
@@ -7,26 +8,40 @@ from pathlib import Path
 
 import pytest
 
-os.environ["OMP_NUM_THREADS"] = "1"    # before torch: runs side by side with two threads each would wait for each other
+# before torch: runs side by side with two threads each would wait for each other
+os.environ["OMP_NUM_THREADS"] = "1"
 import torch  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
+def field_cases(kind):
+    """Answers of models and what is in them, by name: lines of field_reading.jsonl of a kind."""
+    with open(ROOT / "tests/field_reading.jsonl", encoding="utf-8") as lines:
+        cases = [json.loads(line) for line in lines]
+    return {case["id"]: case for case in cases if case["kind"] == kind}
+
+
 def script(*arguments, **options):
     """Run a script or module of the project from its root, as a user would."""
-    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, **options)
+    return subprocess.run([sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True,
+                          text=True, **options)
 
 
 def start(*arguments):
-    """Start a script of the project in a process group of its own, so that it can be killed with all its workers."""
-    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE,
-                            stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    """Start a script of the project in a process group of its own, so that it can be killed with
+    all its workers.
+    """
+    return subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            start_new_session=True)
 
 
 def mistake(capsys, main, *arguments):
-    """(stdout, last line of stderr) of a command line with a mistake: exit code 2 and a sentence."""
+    """(stdout, last line of stderr) of a command line with a mistake: exit code 2 and
+    a sentence.
+    """
     assert main([str(argument) for argument in arguments]) == 2
     out, err = capsys.readouterr()
     assert "Traceback" not in err
@@ -37,7 +52,8 @@ def mistake(capsys, main, *arguments):
 def pairs_folder(tmp_path_factory):
     """66 level-1 pairs of tables and icons (charts take longest to draw), and their rows."""
     folder = tmp_path_factory.mktemp("pairs")
-    done = script("-m", "data.build", "--task", "table,svg", "--n", 66, "--seed", 7, "--out", folder)
+    done = script("-m", "data.build", "--task", "table,svg", "--n", 66, "--seed", 7,
+                  "--out", folder)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -27,7 +27,7 @@ def error(category, location, description, severity=2):
     return Discrepancy(category, severity, location, description)
 
 
-# ---------------------------------------------------------------------------- the offline matcher
+# --- the offline matcher ---
 
 PLACES = [  # task, true (location or description), predicted location, expected
     ("table", "row 2, column 3", "Row 2, Column 3", "same"),
@@ -96,14 +96,19 @@ FREE_PLACES = [  # task, description of an error without location, location of t
 @pytest.mark.parametrize("task, description, location, expected", FREE_PLACES)
 def test_place_in_a_description(task, description, location, expected):
     free, located = error("c", "", description), error("c", location, "whatever")
-    assert matchers.same_place(task, free, located) == matchers.same_place(task, located, free) == expected
+    assert (matchers.same_place(task, free, located) == matchers.same_place(task, located, free)
+            == expected)
 
 
-PHENOMENA = [  # task, descriptions of the same phenomenon; every line differs from every other line of the task
-    ("chart", "value 7, should be 5", "bar is taller than it should be", "3 of 5 values wrong", "7 instead of 5",
-     "share 41.7%, should be 50%", "The bar on the left is 7 instead of 5", "curve off by 5% over 30%"),
-    ("chart", "color red, should be blue", "drawn in red instead of blue", "fill is #ff0000", "2 of 3 colors wrong"),
-    ("chart", "missing", "'A' missing", "The legend is not shown", "bars missing", "title has been removed"),
+# Task, descriptions of the same phenomenon; every line differs from every other line of the task
+PHENOMENA = [
+    ("chart", "value 7, should be 5", "bar is taller than it should be", "3 of 5 values wrong",
+     "7 instead of 5", "share 41.7%, should be 50%", "The bar on the left is 7 instead of 5",
+     "curve off by 5% over 30%"),
+    ("chart", "color red, should be blue", "drawn in red instead of blue", "fill is #ff0000",
+     "2 of 3 colors wrong"),
+    ("chart", "missing", "'A' missing", "The legend is not shown", "bars missing",
+     "title has been removed"),
     ("chart", "extra", "points extra", "An additional bar was drawn"),
     ("chart", "reads 'Sale', should be 'Sales'", "Misspelled label", "'Sale' instead of 'Sales'"),
     ("chart", "type barh, should be bar", "rendered as a line chart"),
@@ -115,9 +120,11 @@ PHENOMENA = [  # task, descriptions of the same phenomenon; every line differs f
     ("chart", "swapped with 'B'", "in another order", "reversed"),
     ("chart", "opacity 0.5, should be 1", "semi-transparent"),
     ("chart", "in another place", "legend at the upper right"),
-    ("svg", "moved right by 12%, down by 5%", "shifted to the left", "positioned too high", "should be lower"),
+    ("svg", "moved right by 12%, down by 5%", "shifted to the left", "positioned too high",
+     "should be lower"),
     ("svg", "reads 'E', should be 'M'", "The letter on the left is not an M"),
-    ("svg", "size 30%, should be 20%", "width 30%, should be 20%", "circle is too small", "larger than the reference"),
+    ("svg", "size 30%, should be 20%", "width 30%, should be 20%", "circle is too small",
+     "larger than the reference"),
     ("svg", "fill red, should be blue", "the color is wrong", "red instead of green"),
     ("svg", "stroke red, should be blue", "outline is black"),
     ("svg", "stroke width 3%, should be 1%", "line thickness", "thinner outline"),
@@ -143,17 +150,22 @@ def test_phenomena():
     for task, *descriptions in PHENOMENA:
         found = {matchers.phenomenon(task, description) for description in descriptions}
         assert len(found) == 1, (task, descriptions, found)
-        assert names.setdefault((task, *found), descriptions) is descriptions, (descriptions, names[(task, *found)])
+        first = names.setdefault((task, *found), descriptions)
+        assert first is descriptions, (descriptions, first)
 
 
 LEVELS = [  # true (category, location, description), predicted, level
-    (("text_error", "title", "reads 'Sale', should be 'Sales'"), ("text_error", "title", "reads 'a', not 'b'"), "yes"),
-    (("text_error", "title", "reads 'Sale', should be 'Sales'"), ("text_error", "title", "missing"), "partial"),
+    (("text_error", "title", "reads 'Sale', should be 'Sales'"),
+     ("text_error", "title", "reads 'a', not 'b'"), "yes"),
+    (("text_error", "title", "reads 'Sale', should be 'Sales'"), ("text_error", "title", "missing"),
+     "partial"),
     (("text_error", "title", "missing"), ("style_error", "title", "missing"), ""),
     (("text_error", "title", "missing"), ("text_error", "legend", "missing"), ""),
-    (("data_error", "bar 'B'", "value 7, should be 5"), ("data_error", "bars", "value wrong"), "partial"),
+    (("data_error", "bar 'B'", "value 7, should be 5"), ("data_error", "bars", "value wrong"),
+     "partial"),
     (("data_error", "bar 'B'", "value 7, should be 5"), ("data_error", "bars", "missing"), ""),
-    (("data_error", "", "The height of bar B is 7 instead of 5"), ("data_error", "bar 'B'", "value 9, not 5"), "yes"),
+    (("data_error", "", "The height of bar B is 7 instead of 5"),
+     ("data_error", "bar 'B'", "value 9, not 5"), "yes"),
 ]
 
 
@@ -165,11 +177,13 @@ def test_level(true, predicted, expected):
 def test_match_is_the_best_one_to_one_assignment():
     rng = random.Random(0)
     for _ in range(200):
-        sides = [[error("data_error", f"bar '{rng.choice('AB')}'", rng.choice(["missing", "extra", "value 3"]))
+        sides = [[error("data_error", f"bar '{rng.choice('AB')}'",
+                        rng.choice(["missing", "extra", "value 3"]))
                   for _ in range(rng.randint(0, 5))] for _ in range(2)]
         short, long = sorted(sides, key=len)
-        best = max(([matchers.level("chart", a, b) for a, b in zip(short, order)] for order in
-                    itertools.permutations(long, len(short))), key=lambda ls: (ls.count("yes"), ls.count("partial")))
+        best = max(([matchers.level("chart", a, b) for a, b in zip(short, order)]
+                    for order in itertools.permutations(long, len(short))),
+                   key=lambda ls: (ls.count("yes"), ls.count("partial")))
         found = matchers.match("chart", *sides)
         assert [sum(m[2] == name for m in found) for name in ("yes", "partial")] == \
             [best.count(name) for name in ("yes", "partial")]
@@ -188,7 +202,7 @@ def test_any_text_can_be_matched():
             matchers.level(task, error("c", a, b), error("c", "", a))
 
 
-# ---------------------------------------------------------------------------- counting
+# --- counting ---
 
 SCORES = [  # true, predicted, yes, partial -> f1h, f1s
     ((5 + 2, 5 + 1, 3, 2), (6 / 9, 8 / 11)),
@@ -204,9 +218,9 @@ SCORES = [  # true, predicted, yes, partial -> f1h, f1s
 @pytest.mark.parametrize("counts, expected", SCORES)
 def test_score(counts, expected):
     true, predicted, yes, partial = counts
-    one = {"true": [0] * true, "predicted": [0] * predicted, "severity_true": true, "severity_predicted": predicted,
-           "matches": [{"level": "yes"}] * yes + [{"level": "partial"}] * partial, "dropped_true": 0,
-           "dropped_predicted": 0}
+    one = {"true": [0] * true, "predicted": [0] * predicted, "severity_true": true,
+           "severity_predicted": predicted, "dropped_true": 0, "dropped_predicted": 0,
+           "matches": [{"level": "yes"}] * yes + [{"level": "partial"}] * partial}
     scores = bench.score([one])
     assert (scores["f1h"], scores["f1s"]) == pytest.approx(expected)
     assert scores["sc"] is None
@@ -221,20 +235,27 @@ def test_pearson_against_numpy():
         x, y = rng.integers(0, 9, (2, 12)).tolist()
         assert bench.pearson(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-12)
     assert bench.pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1)
-    assert bench.pearson([1, 1, 1], [1, 2, 3]) is bench.pearson([1], [1]) is bench.pearson([], []) is None
+    assert (bench.pearson([1, 1, 1], [1, 2, 3]) is bench.pearson([1], [1])
+            is bench.pearson([], []) is None)
 
 
-# ---------------------------------------------------------------------------- a small benchmark in a folder
+# --- a small benchmark in a folder ---
 
-ROWS = [  # category, id, human_errors; ids repeat between tasks, as they may; the first two are free text
-    ("chart", 1, [{"type": "text_error", "severity": "2", "description": "The title reads 'Sale' instead of 'Sales'"},
-                  {"type": "data_error", "severity": 3, "description": "Bar B is much too tall (7 instead of 5)"}]),
-    ("chart", 2, [{"type": "style_error", "severity": "minor", "description": "The legend is missing"}]),
+# Category, id, human_errors; ids repeat between tasks, as they may; the first two are free text
+ROWS = [
+    ("chart", 1, [{"type": "text_error", "severity": "2",
+                   "description": "The title reads 'Sale' instead of 'Sales'"},
+                  {"type": "data_error", "severity": 3,
+                   "description": "Bar B is much too tall (7 instead of 5)"}]),
+    ("chart", 2,
+     [{"type": "style_error", "severity": "minor", "description": "The legend is missing"}]),
     ("chart", 3, []),
     ("table", 1, [{"type": "numeric_error", "severity": 3, "location": "row 2, column 3",
                    "description": "reads '12', should be '21'"},
-                  {"type": "data_error", "severity": 3, "description": "not a category of tables"}]),
-    ("svg", 1, [{"type": "shape_error", "severity": 1, "location": "circle top left", "description": "size 3%"}]),
+                  {"type": "data_error", "severity": 3,
+                   "description": "not a category of tables"}]),
+    ("svg", 1, [{"type": "shape_error", "severity": 1, "location": "circle top left",
+                 "description": "size 3%"}]),
 ]
 ANSWERS = [  # category, id, errors as (category, severity, location, description), or a raw string
     ("chart", 1, [("text_error", 2, "title", "reads 'Sal', should be 'Sales'"),  # yes
@@ -246,9 +267,11 @@ ANSWERS = [  # category, id, errors as (category, severity, location, descriptio
     ("table", 1, [("numeric_error", 3, "row 2, column 3", "reads '12', should be '13'")]),  # yes
     ("svg", 1, "I see no difference, sorry."),  # unreadable
 ]
-# chart: yes 1, partial 1, FP 1, FN 1: F1h 2/(2+2) = 50.0, F1s 3/(3+2) = 60.0; severities 5 5, 0 1, 0 0
+# chart: yes 1, partial 1, FP 1, FN 1: F1h 2/(2+2) = 50.0, F1s 3/(3+2) = 60.0;
+# severities 5 5, 0 1, 0 0
 CHART_SC = np.corrcoef([5, 0, 0], [5, 1, 0])[0, 1]
-# pooled: yes 2, partial 1, FP 1, FN 1: F1h 4/(4+2) = 66.7, F1s 5/(5+2) = 71.4; severities 5 5, 0 1, 0 0, 3 3
+# pooled: yes 2, partial 1, FP 1, FN 1: F1h 4/(4+2) = 66.7, F1s 5/(5+2) = 71.4;
+# severities 5 5, 0 1, 0 0, 3 3
 ALL_SC = np.corrcoef([5, 0, 0, 3], [5, 1, 0, 3])[0, 1]
 
 
@@ -265,8 +288,8 @@ def folder(tmp_path):
         names = [f"images/{task}-{n}-{side}.png" for side in ("gt", "pred")]
         reference.save(folder / names[0])
         rendering.save(folder / names[1])
-        lines.append({"id": n, "idx": n, "category": task, "gt_img_path": names[0], "pred_img_path": names[1],
-                      "human_errors": errors})
+        lines.append({"id": n, "idx": n, "category": task, "gt_img_path": names[0],
+                      "pred_img_path": names[1], "human_errors": errors})
     text = [json.dumps(line) + "\n" for line in lines]
     (folder / "a.jsonl").write_text("".join(text[:3]) + "\n")
     (folder / "b.jsonl").write_text("".join(text[3:]))
@@ -280,7 +303,8 @@ def verdict(task, errors):
 
 
 def write_answers(path, as_object=False):
-    rows = [{"id": n, "category": task, "pred_json": verdict(task, errors)} for task, n, errors in ANSWERS]
+    rows = [{"id": n, "category": task, "pred_json": verdict(task, errors)}
+            for task, n, errors in ANSWERS]
     for row in rows[:-1] if as_object else ():
         row["pred_json"] = json.loads(row["pred_json"])
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -295,7 +319,8 @@ def run(folder, *arguments):
 
 
 def test_command_line(folder, tmp_path):
-    answers, out = write_answers(tmp_path / "ready.jsonl", as_object=True), tmp_path / "out" / "r.json"
+    answers = write_answers(tmp_path / "ready.jsonl", as_object=True)
+    out = tmp_path / "out" / "r.json"
     done = run(folder, "--predictions", answers, "--baselines", "--out", out)
     assert done.returncode == 0, done.stderr
     cells = {line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
@@ -306,16 +331,18 @@ def test_command_line(folder, tmp_path):
     assert cells["always no error"] == ["0.0/0.0/-"] * 4 + ["0 of 5"]
     assert cells["pixel difference"][-1] == "0 of 5"
     assert "1 predicted and 1 true errors dropped" in done.stdout
-    assert "counted as \"no error\" the average F1h would be 57.1" in done.stdout  # one FN more: 4/(4+3)
+    # one FN more: 4/(4+3)
+    assert "counted as \"no error\" the average F1h would be 57.1" in done.stdout
     content = json.loads(out.read_text())
     ready, nothing, pixels = content["rows"]
     assert ready["unreadable_ids"] == [1] and ready["items"][4]["raw"] == ANSWERS[4][2]
     assert ready["items"][0]["matches"] == [{"true": 0, "predicted": 0, "level": "yes"},
                                             {"true": 1, "predicted": 1, "level": "partial"}]
-    assert ready["scores"]["chart"]["tp_soft"] == 1.5 and ready["scores"]["chart"]["sc"] == pytest.approx(CHART_SC)
+    assert (ready["scores"]["chart"]["tp_soft"] == 1.5
+            and ready["scores"]["chart"]["sc"] == pytest.approx(CHART_SC))
     assert [len(item["predicted"]) for item in pixels["items"]] == [1, 1, 0, 1, 1]
-    assert pixels["items"][3]["predicted"][0] == {"category": "numeric_error", "severity": 2, "location": "top left",
-                                                  "description": "extra"}  # 88 of 3,600 pixels differ: 2.4 %
+    assert pixels["items"][3]["predicted"][0] == {  # 88 of 3,600 pixels differ: 2.4 %
+        "category": "numeric_error", "severity": 2, "location": "top left", "description": "extra"}
 
 
 def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys):
@@ -342,7 +369,8 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
     assert len(answers.read_text().splitlines()) == 5
     # ready answers in the judge's own file, and objects instead of strings, give the same figures
     for file in (answers, write_answers(tmp_path / "o.jsonl", as_object=True)):
-        assert main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "p.json")]) == 0
+        assert main([str(folder), "--predictions", str(file),
+                     "--out", str(tmp_path / "p.json")]) == 0
         again = json.loads((tmp_path / "p.json").read_text())["rows"][0]
         assert again["scores"] == by_judge["scores"] and again["unreadable"] == 1
 
@@ -354,12 +382,13 @@ def test_answers_are_on_disk_as_they_come(folder, tmp_path, monkeypatch, capsys)
     asked.clear()
     monkeypatch.setattr(Judge, "judge", fails)
     pairs = bench.named_pairs(folder)
-    for n in (1, 2):                                                          # what earlier runs were told is kept
+    for n in (1, 2):  # what earlier runs were told is kept
         asked.clear()
         with pytest.raises(InputError):
             bench.ask_judge("some/judge", PRESETS["tiny"] | {"judge_batch": 2}, pairs, answers)
         assert len(answers.read_text().splitlines()) == 2
-        assert len(answers.with_name(f"j.answers.old{n}.jsonl").read_text().splitlines()) == (5 if n == 1 else 2)
+        old = answers.with_name(f"j.answers.old{n}.jsonl")
+        assert len(old.read_text().splitlines()) == (5 if n == 1 else 2)
 
 
 def test_limit_is_spread_evenly(folder, tmp_path):
@@ -372,12 +401,13 @@ def test_limit_is_spread_evenly(folder, tmp_path):
 def test_some_answers_are_not_there(folder, tmp_path, capsys):
     file = tmp_path / "part.jsonl"
     file.write_text(json.dumps({"id": 3, "idx": 3, "pred_json": {"errors": []}}) + "\n" +
-                    json.dumps({"id": 1, "pred_json": {"errors": []}}) + "\n")  # which of the three?
+                    json.dumps({"id": 1, "pred_json": {"errors": []}}) + "\n")  # which of three?
     assert main([str(folder), "--predictions", str(file), "--out", str(tmp_path / "r.json")]) == 0
     assert "4 of 5" in capsys.readouterr().out
 
 
-GOOD = {"id": 1, "category": "chart", "gt_img_path": "g.png", "pred_img_path": "p.png", "human_errors": []}
+GOOD = {"id": 1, "category": "chart", "gt_img_path": "g.png", "pred_img_path": "p.png",
+        "human_errors": []}
 BAD_BENCHMARKS = [  # lines of d.jsonl, a part of the message
     (["{}", '{"id": 1'], ":1: category is None"),
     ([json.dumps(GOOD), '{"id": 1,'], ":2: this line is not JSON"),
@@ -385,11 +415,13 @@ BAD_BENCHMARKS = [  # lines of d.jsonl, a part of the message
     ([json.dumps(GOOD | {"category": "map"})], ":1: category is 'map'"),
     ([json.dumps(GOOD | {"category": ["chart"]})], ":1: category is ['chart']"),
     ([json.dumps(GOOD | {"human_errors": "none"})], ":1: human_errors is missing or not a list"),
-    ([json.dumps({k: v for k, v in GOOD.items() if k != "human_errors"})], ":1: human_errors is missing"),
+    ([json.dumps({k: v for k, v in GOOD.items() if k != "human_errors"})],
+     ":1: human_errors is missing"),
     ([json.dumps(GOOD | {"gt_img_path": None})], ":1: gt_img_path is missing or not text"),
     ([json.dumps(GOOD | {"pred_img_path": "no.png"})], ":1: there is no image"),
     ([json.dumps(GOOD | {"pred_img_path": "bad.png"})], ":1: "),
-    ([json.dumps(GOOD), json.dumps(GOOD)], ":1: the pair has no id, or another pair has the same one"),
+    ([json.dumps(GOOD), json.dumps(GOOD)],
+     ":1: the pair has no id, or another pair has the same one"),
     ([], "holds no pairs"),
 ]
 
@@ -400,12 +432,15 @@ def test_bad_benchmarks_get_a_sentence(lines, message, tmp_path, capsys):
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n but not really")
     (tmp_path / "d.jsonl").write_text("\n".join(lines))
-    _, told = mistake(capsys, main, tmp_path / "d.jsonl", "--baselines", "--out", tmp_path / "r.json")
+    _, told = mistake(capsys, main, tmp_path / "d.jsonl", "--baselines",
+                      "--out", tmp_path / "r.json")
     assert message in told and "d.jsonl" in told and told.endswith(".")
 
 
-BAD_ANSWERS = [("nope", "this line is not JSON"), ('{"id": 1}', "needs the fields id and pred_json"),
-               ('{"id": 99, "pred_json": {}}', "no answer to any of the 5 pairs"), (None, "cannot be read")]
+BAD_ANSWERS = [("nope", "this line is not JSON"),
+               ('{"id": 1}', "needs the fields id and pred_json"),
+               ('{"id": 99, "pred_json": {}}', "no answer to any of the 5 pairs"),
+               (None, "cannot be read")]
 
 
 @pytest.mark.parametrize("text, message", BAD_ANSWERS)
@@ -433,7 +468,8 @@ REGIONS = [  # boxes painted in the reference, in the rendering (100 x 100 px), 
     ([(0, 0, 9, 9)], [], [(2, "top left", "missing")]),
     ([], [(45, 45, 50, 50)], [(1, "centre", "extra")]),
     ([(60, 40, 95, 60)], [(60, 40, 95, 60)], []),
-    ([(0, 0, 9, 9)], [(90, 90, 99, 99)], [(2, "top left", "missing"), (2, "bottom right", "extra")]),
+    ([(0, 0, 9, 9)], [(90, 90, 99, 99)],
+     [(2, "top left", "missing"), (2, "bottom right", "extra")]),
     ([], [(0, 66, 99, 99)], [(3, "bottom", "extra")]),
 ]
 
@@ -447,12 +483,14 @@ def test_pixel_difference(reference, rendering, expected):
             ImageDraw.Draw(picture).rectangle(box, fill="blue")
         pictures.append(picture)
     assert bench.differing_regions(*pictures) == expected
-    assert len(bench.differing_regions(pictures[0], pictures[1].crop((0, 0, 80, 100)))) <= len(expected) + 1
-    assert bench.differing_regions(Image.new("RGB", (50, 50), "red"), Image.new("RGB", (50, 50), "blue")) == [
-        (3, "centre", "color differs")]
+    assert (len(bench.differing_regions(pictures[0], pictures[1].crop((0, 0, 80, 100))))
+            <= len(expected) + 1)
+    assert (bench.differing_regions(Image.new("RGB", (50, 50), "red"),
+                                    Image.new("RGB", (50, 50), "blue"))
+            == [(3, "centre", "color differs")])
 
 
-# ---------------------------------------------------------------------------- the LLM matcher
+# --- the LLM matcher ---
 
 
 def replying(replies):
@@ -462,13 +500,14 @@ def replying(replies):
 
 
 TRUE = [error("text_error", "title", "missing"), error("style_error", "grid", "missing")]
-PREDICTED = [error("style_error", "grid lines", "are not there"), error("text_error", "title", "reads 'a'")]
+PREDICTED = [error("style_error", "grid lines", "are not there"),
+             error("text_error", "title", "reads 'a'")]
 REPLIES = [  # replies of the server, expected matches, questions, fallbacks
     (['{"matches": [{"first": 1, "second": 0, "level": "yes"}]}'], [(1, 0, "yes")], 1, 0),
     (['Well:\n```json\n{"matches": [{"first": 0, "second": 1, "level": "partial"}, '
       '{"first": 0, "second": 0, "level": "yes"}, {"first": 7, "second": 0, "level": "yes"}, '
       '{"first": 1, "second": 0, "level": "no"}]}\n```'], [(0, 1, "partial")], 1, 0),
-    (['{"matches": [{"first": 0, "second": 0, "level": "yes"}]}'], [], 1, 0),                  # of other categories
+    (['{"matches": [{"first": 0, "second": 0, "level": "yes"}]}'], [], 1, 0),  # of other categories
     (["no idea", '{"matches": 3}', '{"matches": []}'], [], 3, 0),
     (["no idea"], matchers.match("chart", TRUE, PREDICTED), 3, 1),
     ([None], matchers.match("chart", TRUE, PREDICTED), 3, 1),
@@ -483,7 +522,8 @@ def test_llm_matcher(replies, expected, asked, fell_back, tmp_path, monkeypatch)
             matcher = matchers.LLMMatcher(server.url, "some-model", tmp_path / "m.jsonl")
             assert matcher("chart", TRUE, PREDICTED) == expected
             assert matcher("chart", TRUE, []) == matcher("chart", [], PREDICTED) == []
-            assert (matcher.asked, matcher.fell_back) == ((asked, fell_back) if not repeat or fell_back else (0, 0))
+            assert ((matcher.asked, matcher.fell_back)
+                    == ((asked, fell_back) if not repeat or fell_back else (0, 0)))
         prompt = question(server.bodies[0])
         assert "grid lines" in prompt and "severity" not in prompt
 
@@ -508,7 +548,10 @@ def test_a_judge_behind_a_url(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     out = tmp_path / "r.json"
     with replying(['```json\n{"errors": []}\n```']) as server:
-        assert main([str(folder), "--judge", f"{server.url}#m", "--baselines", "--out", str(out)]) == 0
+        assert main([str(folder), "--judge", f"{server.url}#m", "--baselines",
+                     "--out", str(out)]) == 0
     judge, nothing, _ = json.loads(out.read_text())["rows"]
-    assert len(server.bodies) == 5 and judge["scores"] == nothing["scores"] and judge["unreadable"] == 0
-    assert [part["type"] for part in server.bodies[0]["messages"][0]["content"]] == ["image_url", "image_url", "text"]
+    assert (len(server.bodies) == 5 and judge["scores"] == nothing["scores"]
+            and judge["unreadable"] == 0)
+    assert ([part["type"] for part in server.bodies[0]["messages"][0]["content"]]
+            == ["image_url", "image_url", "text"])

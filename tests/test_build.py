@@ -1,4 +1,6 @@
-"""data.build: same seed, same bytes; a killed build goes on; rows have VC-RewardBench's fields; sentences for mistakes."""
+"""data.build: same seed, same bytes; a killed build goes on; rows have VC-RewardBench's fields;
+sentences for mistakes.
+"""
 import json
 import os
 import signal
@@ -16,11 +18,13 @@ from data.experiments import sources
 from data.pairs import hold_out, read_pairs
 from data.verdict import CATEGORIES, InputError
 
-FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code", "source"}
+FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code",
+          "source"}
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*"))
+            if path.is_file()}
 
 
 def test_rows_and_pictures(pairs_folder):
@@ -28,7 +32,8 @@ def test_rows_and_pictures(pairs_folder):
     assert len(rows) == 66 and len({row["id"] for row in rows}) == 66
     for row in rows:
         assert set(row) == FIELDS and row["source"] == "edit"
-        assert all(Image.open(pairs_folder / row[key]).size == (128, 128) for key in ("gt_img_path", "pred_img_path"))
+        assert all(Image.open(pairs_folder / row[key]).size == (128, 128)
+                   for key in ("gt_img_path", "pred_img_path"))
         for error in row["human_errors"]:
             assert set(error) == {"type", "severity", "location", "description"}
             assert error["type"] in CATEGORIES[row["category"]] and error["severity"] in (1, 2, 3)
@@ -37,11 +42,12 @@ def test_rows_and_pictures(pairs_folder):
 
 def test_same_seed_same_bytes_and_a_killed_build_goes_on(pairs_folder, tmp_path):
     command = ["-m", "data.build", "--task", "table,svg", "--n", 66, "--seed", 7, "--out", tmp_path]
-    running = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT, stderr=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, start_new_session=True)
+    running = subprocess.Popen([sys.executable, *map(str, command)], cwd=ROOT,
+                               stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               start_new_session=True)
     while not (tmp_path / "progress.json").exists() and running.poll() is None:
         time.sleep(0.01)
-    os.killpg(running.pid, signal.SIGSTOP)                               # after the first chunk of 64, before the end
+    os.killpg(running.pid, signal.SIGSTOP)  # after the first chunk of 64, before the end
     second = script(*command)
     assert second.returncode == 2 and "Another build writes to" in second.stderr
     os.killpg(running.pid, signal.SIGKILL)
@@ -55,7 +61,8 @@ def test_same_seed_same_bytes_and_a_killed_build_goes_on(pairs_folder, tmp_path)
 
 def test_pairs_of_variants_are_taken_both_ways():
     made = make_family(Settings(variants=3, equal=0.0), Program("svg", 5))
-    assert len(made.programs) == 4 and made.pairs == [(0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0)]
+    assert (len(made.programs) == 4
+            and made.pairs == [(0, 1), (0, 2), (0, 3), (1, 0), (2, 0), (3, 0)])
 
 
 @pytest.mark.parametrize("mix, least, most", [(0.0, 0, 0), (0.5, 75, 125), (1.0, 200, 200)])
@@ -63,26 +70,35 @@ def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
     settings = Settings(source="infer", mix=mix, model="m", equal=1.0)
     made = [make_family(settings, Program("table", n)) for n in range(200)]
     assert least <= sum(f.programs[1] is None for f in made) <= most
-    assert all(f.pairs == [(0, 1 if f.drafts else 0)] for f in made)             # `equal` leaves a policy's pairs alone
+    # `equal` leaves a policy's pairs alone
+    assert all(f.pairs == [(0, 1 if f.drafts else 0)] for f in made)
     assert [f.programs for f in made if not f.drafts] == [
-        make_family(Settings(equal=1.0), Program("table", f.number)).programs for f in made if not f.drafts]
+        make_family(Settings(equal=1.0), Program("table", f.number)).programs
+        for f in made if not f.drafts]
 
 
 @pytest.mark.parametrize("by, sets, steps", [
-    ("task", {"chart": "chart-1", "table": "table-1", "svg": "svg-1", "mix": "chart-1,table-1,svg-1"},
+    ("task", {"chart": "chart-1", "table": "table-1", "svg": "svg-1",
+              "mix": "chart-1,table-1,svg-1"},
      {"chart": "9", "table": "9", "svg": "9", "mix": "27"}),
-    ("source", {"edit": "edit-1", "half": "half-1", "infer": "infer-1"}, {"edit": "9", "half": "9", "infer": "9"}),
+    ("source", {"edit": "edit-1", "half": "half-1", "infer": "infer-1"},
+     {"edit": "9", "half": "9", "infer": "9"}),
 ])
 def test_the_ablations_judges_learn_from_their_sets(monkeypatch, tmp_path, by, sets, steps):
     ran = {}
-    monkeypatch.setattr(sources, "run", lambda out, name, *command: ran.update({name: list(map(str, command))}))
+    monkeypatch.setattr(sources, "run",
+                        lambda out, name, *command: ran.update({name: list(map(str, command))}))
     files = sources.parts(sources.Settings(by=by, steps=9), tmp_path)
-    trained = {name.removeprefix("train-"): command for name, command in ran.items() if name.startswith("train-")}
-    assert {name: c[c.index("--data") + 1].replace(f"{tmp_path}/", "") for name, c in trained.items()} == sets
+    trained = {name.removeprefix("train-"): command for name, command in ran.items()
+               if name.startswith("train-")}
+    assert {name: c[c.index("--data") + 1].replace(f"{tmp_path}/", "")
+            for name, c in trained.items()} == sets
     assert {name: c[c.index("--steps") + 1] for name, c in trained.items()} == steps
-    assert {judge for judge, _ in files} == {"start", *sets} and len(files) == len({*files.values()})
+    assert ({judge for judge, _ in files} == {"start", *sets}
+            and len(files) == len({*files.values()}))
     built = [command for name, command in ran.items() if name.startswith("build-")]
-    assert len(built) == (3 if by == "task" else 4) and len({tuple(command) for command in built}) == len(built)
+    assert (len(built) == (3 if by == "task" else 4)
+            and len({tuple(command) for command in built}) == len(built))
 
 
 def test_hold_out_keeps_families_together(pairs_folder):
@@ -94,9 +110,10 @@ def test_hold_out_keeps_families_together(pairs_folder):
 
 
 def test_a_policys_errors_are_measured(tmp_path, monkeypatch, capsys):
-    answers = {"same": lambda code: f"```html\n{code}\n```", "wrong": lambda code: code.replace("<td>", "<td>9", 1),
-               "broken": lambda code: ""}
-    codes, kinds = [make_family(Settings(), Program("table", n)).programs[0] for n in range(64)], [*answers] * 22
+    answers = {"same": lambda code: f"```html\n{code}\n```",
+               "wrong": lambda code: code.replace("<td>", "<td>9", 1), "broken": lambda code: ""}
+    codes = [make_family(Settings(), Program("table", n)).programs[0] for n in range(64)]
+    kinds = [*answers] * 22
     asked = []
 
     def policy(shown):
@@ -104,9 +121,10 @@ def test_a_policys_errors_are_measured(tmp_path, monkeypatch, capsys):
         return [answers[kind](code) for kind, code in zip(kinds, codes)]
 
     monkeypatch.setattr(build, "load_policy", lambda settings: policy)
-    assert build.main(["--task", "table", "--n", "40", "--source", "infer", "--model", "m", "--out", str(tmp_path)]) == 0
+    assert build.main(["--task", "table", "--n", "40", "--source", "infer", "--model", "m",
+                       "--out", str(tmp_path)]) == 0
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
-    assert len(rows) == 40 and len(asked) == 64                                  # a chunk is asked at once
+    assert len(rows) == 40 and len(asked) == 64  # a chunk is asked at once
     assert all(task == "table" and picture.size == (128, 128) for task, picture in asked)
     for row in rows:
         number = int(row["id"].split("-")[1])
@@ -125,7 +143,9 @@ def test_a_policy_that_draws_nothing_is_told(tmp_path, monkeypatch, capsys):
 
 
 def test_the_same_samples_whether_killed_or_not(untrained, tmp_path, monkeypatch):
-    """The untrained model draws nothing, so its samples are looked at; the seed of a chunk is what makes them equal."""
+    """The untrained model draws nothing, so its samples are looked at; the seed of a chunk is what
+    makes them equal.
+    """
     sampled = []
     settings = Settings(source="infer", model=str(untrained), preset="tiny")
     monkeypatch.setitem(build.preset_for("tiny"), "code_tokens", 4)
@@ -135,7 +155,7 @@ def test_the_same_samples_whether_killed_or_not(untrained, tmp_path, monkeypatch
         sampled.append(policy(shown))
         return sampled[-1]
 
-    for first in (0, 64, 64, 0):                                                 # 64 again: what a resumed build does
+    for first in (0, 64, 64, 0):  # 64 again: what a resumed build does
         families = [make_family(settings, Program("svg", n)) for n in range(first, first + 3)]
         build.draw(families, (128, 128))
         build.infer(families, listen, settings, build.Counter())
@@ -151,13 +171,17 @@ def test_public_programs_go_the_same_way(tmp_path, monkeypatch, capsys):
     rows = [{"Filename": f"{n}.svg", "Svg": code} for n, code in enumerate(HUB)]
     (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
     out = tmp_path / "out"
-    command = ["--programs", f"starvector={tmp_path / 'set.jsonl'}", "--level", "2", "--out", str(out)]
-    for n, words in ((1, "1 pairs"), (3, "3 pairs"), (9, "has no more programs")):           # it goes on each time
+    command = ["--programs", f"starvector={tmp_path / 'set.jsonl'}", "--level", "2",
+               "--out", str(out)]
+    # it goes on each time
+    for n, words in ((1, "1 pairs"), (3, "3 pairs"), (9, "has no more programs")):
         assert build.main([*command, "--n", str(n)]) == 0
         assert words in (said := capsys.readouterr().out)
     made = [json.loads(line) for line in (out / "pairs.jsonl").read_text().splitlines()]
-    assert [row["origin"] for row in made] == ["starvector/0.svg", "starvector/2.svg", "starvector/4.svg"]
-    assert [row["gt_code"] for row in made] == [HUB[0], HUB[2], HUB[4]] and "2 programs that no edit applies to" in said
+    assert [row["origin"] for row in made] == ["starvector/0.svg", "starvector/2.svg",
+                                               "starvector/4.svg"]
+    assert ([row["gt_code"] for row in made] == [HUB[0], HUB[2], HUB[4]]
+            and "2 programs that no edit applies to" in said)
     assert Image.open(out / made[0]["gt_img_path"]).size == (512, 512)
 
 
@@ -170,7 +194,8 @@ def test_public_programs_go_the_same_way(tmp_path, monkeypatch, capsys):
     (["--model", "data/tiny/base"], "go together"),
     (["--mix", "0.5"], "share of --source infer"),
     (["--source", "infer", "--model", "m", "--mix", "2"], "between 0 and 1"),
-    (["--source", "infer", "--model", "data/tiny/none", "--out", "OUT"], "There is no folder 'data/tiny/none'"),
+    (["--source", "infer", "--model", "data/tiny/none", "--out", "OUT"],
+     "There is no folder 'data/tiny/none'"),
     (["--programs", "chart3code", "--out", "OUT"], "no set 'chart3code'"),
 ])
 def test_mistakes_get_a_sentence(pairs_folder, capsys, tmp_path, arguments, words):
@@ -179,11 +204,11 @@ def test_mistakes_get_a_sentence(pairs_folder, capsys, tmp_path, arguments, word
     command = ["--task", "table,svg", "--n", 66, "--seed", 7, "--out", pairs_folder, *arguments]
     _, told = mistake(capsys, build.main, *command)
     assert words in told
-    assert not out.exists()                                                      # nothing in the way of a second try
+    assert not out.exists()  # nothing in the way of a second try
 
 
-@pytest.mark.parametrize("text, words", [(None, "holds one"), ("{}\n", "pairs.jsonl:1"), ("[1]\n", ":1"),
-                                         ("\xff\n", ":1")])
+@pytest.mark.parametrize("text, words", [(None, "holds one"), ("{}\n", "pairs.jsonl:1"),
+                                         ("[1]\n", ":1"), ("\xff\n", ":1")])
 def test_broken_pairs_are_named_by_file_and_line(tmp_path, text, words):
     if text is not None:
         (tmp_path / "pairs.jsonl").write_text(text)

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from data.compare import compare, fidelity
+from data import compare as comparing
+from data.compare import compare, fidelity, fidelity_or_zero
 from data.compare.colors import color_name, color_words
 from data.compare.matching import align, assign
 from data.compare.words import as_number, number, should_be
@@ -350,3 +351,13 @@ def test_words():
     assert color_words("#000090", "#000080") == "color lighter navy, should be navy"
     assert should_be("value", 1234.4, 1234.9) == "value 1234, should be 1235"
     assert [number(v) for v in (0.30000001, 5.0, 123456)] == ["0.3", "5", "123000"]
+
+
+def test_a_comparison_that_raises_is_worth_0_and_is_counted(caplog):
+    scene = draw("svg", ICON, 96)[1]
+    broken = scene | {"viewbox": [0, 0, 9, None]}
+    comparing.failures.clear()
+    assert [fidelity_or_zero(scene, scene), fidelity_or_zero(scene, None)] == [100, 0] and not comparing.failures
+    assert [fidelity_or_zero(scene, broken) for _ in range(2)] == [0, 0]
+    assert list(comparing.failures.values()) == [2] and "TypeError in data.compare.svg" in next(iter(comparing.failures))
+    assert "worth 0 (2 so far)" in caplog.text

@@ -1,4 +1,6 @@
-"""damage: edits of known kind are named by compare, apply to foreign programs, and keep the style of a program."""
+"""damage: edits of known kind are named by compare, apply to foreign programs, and keep the style
+of a program.
+"""
 import ast
 import random
 
@@ -27,23 +29,27 @@ def test_edits_are_named_by_the_labels(task):
     ("chart", BARS, ["drop_value"], 'ax.bar(["A", "C"], [3, 5], color="red")\n'),
     ("chart", BARS, ["swap_categories"], 'ax.bar(["A", "C", "B"], [3, 5, 7], color="red")\n'),
     ("chart", BARS, ["grid"], BARS.rstrip() + "\nax.grid(True)\n"),
-    ("table", TABLE, ["sign"], TABLE.replace("12%", "-12%")), ("table", TABLE, ["unit"], TABLE.replace("%", "")),
+    ("table", TABLE, ["sign"], TABLE.replace("12%", "-12%")),
+    ("table", TABLE, ["unit"], TABLE.replace("%", "")),
     ("table", TABLE, ["remove_row"], TABLE.replace("<tr><td>cat</td><td>12%</td></tr>\n", "")),
     ("table", TABLE, ["header"], TABLE.replace("th>", "td>")),
-    ("table", MARKDOWN, ["swap_columns"], "Prices\n\n| b | a |\n| --: | :-- |\n| 1 | x |\n| 2 | y |"),
+    ("table", MARKDOWN, ["swap_columns"],
+     "Prices\n\n| b | a |\n| --: | :-- |\n| 1 | x |\n| 2 | y |"),
     ("svg", ICON, ["recolor"], ICON.replace("red", "brown")),
     ("svg", ICON, ["opacity"], ICON.replace('fill="red"', 'fill="red" opacity="0.4"')),
 ])
 def test_only_what_is_meant_changes(task, code, kinds, expected):
     found = {damage(task, code, random.Random(seed), kinds)[0] for seed in range(40)}
     assert expected in found
-    assert damage(task, code, random.Random(3), kinds) == damage(task, code, random.Random(3), kinds)
+    assert (damage(task, code, random.Random(3), kinds)
+            == damage(task, code, random.Random(3), kinds))
     assert damage(task, code, random.Random(3), kinds)[1] == kinds
 
 
 @pytest.mark.parametrize("task", KINDS)
 def test_every_kind_applies_somewhere(task):
-    applied = {kind for kind in KINDS[task] for code in labels.PROGRAMS[task].values() for seed in range(4)
+    applied = {kind for kind in KINDS[task]
+               for code in labels.PROGRAMS[task].values() for seed in range(4)
                if edit.EDITORS[task](code, kind, random.Random(seed))}
     assert applied == set(KINDS[task])
 
@@ -52,19 +58,24 @@ def test_every_kind_applies_somewhere(task):
 def test_level_1_programs_stay_in_their_style(task):
     for seed in range(150):
         rng = random.Random(seed)
-        code, kinds = damage(task, worlds.draw(task, 1, rng), rng, LEVEL_1[task], n=rng.randint(1, 3))
-        assert 1 <= len(kinds) == len(set(kinds)) <= 3 and "\n\n" not in code and code == code.strip()
+        code, kinds = damage(task, worlds.draw(task, 1, rng), rng, LEVEL_1[task],
+                             n=rng.randint(1, 3))
+        assert (1 <= len(kinds) == len(set(kinds)) <= 3 and "\n\n" not in code
+                and code == code.strip())
         if task == "chart":
             ast.parse(code)
-            assert "'" not in code and all(line.startswith(("import", "fig", "ax.")) for line in code.splitlines())
+            assert "'" not in code and all(line.startswith(("import", "fig", "ax."))
+                                           for line in code.splitlines())
         else:
             assert all(line.startswith("<") and line.endswith(">") for line in code.splitlines())
 
 
 @pytest.mark.parametrize("task, code, kinds, message", [
-    ("chart", "x = 1", None, "none of the edits"), ("chart", "this is no Python", None, "none of the edits"),
+    ("chart", "x = 1", None, "none of the edits"),
+    ("chart", "this is no Python", None, "none of the edits"),
     ("chart", BARS, ["remove_legend"], "none of the edits remove_legend applies"),
-    ("chart", BARS, ["paint"], "no edit 'paint' for chart"), ("table", "no table", None, "none of the edits"),
+    ("chart", BARS, ["paint"], "no edit 'paint' for chart"),
+    ("table", "no table", None, "none of the edits"),
     ("table", "", None, "none of the edits"), ("svg", "<svg", None, "none of the edits"),
     ("svg", "<html/>", None, "none of the edits"), ("plot", "", None, "cannot edit task 'plot'"),
 ])

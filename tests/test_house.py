@@ -1,4 +1,6 @@
-"""The house rules: imports run one way, no torch where none belongs, the book stays short, one handwriting."""
+"""The house rules: imports run one way, no torch where none belongs, the book stays short, one
+handwriting.
+"""
 import ast
 import importlib.metadata
 import re
@@ -10,21 +12,25 @@ import pytest
 
 from conftest import ROOT
 
-BOOK = {"visual_erm.py": 330, "render.py": 165, "train_sft.py": 290, "train_rl.py": 505, "refine.py": 310}
+BOOK = {"visual_erm.py": 330, "render.py": 165, "train_sft.py": 290, "train_rl.py": 505,
+        "refine.py": 310}
 README = (ROOT / "README.md").read_text()
 PRODUCT = sorted([*ROOT.glob("*.py"), *ROOT.glob("data/**/*.py")])
 FLOORS = (  # a file imports only from its own floor and those before it
-    ("data.verdict",),
+    ("data.loose_json", "data.verdict"),
     ("data.pairs", "data.answers", "data.runs", "data.renderers"),
     ("render",),
     ("data.worlds", "data.edit", "data.compare"),
     ("data.report", "data.server", "data.models", "data.metrics"),
     ("visual_erm",),
-    ("data.engine", "data.samples", "data.optim", "data.build", "data.bench", "data.hub", "data.serve"),
-    ("train_sft", "train_rl", "refine", "data.teacher", "data.tiny", "data.experiments", "data.course"),
+    ("data.engine", "data.samples", "data.optim", "data.build", "data.bench", "data.hub",
+     "data.serve"),
+    ("train_sft", "train_rl", "refine", "data.teacher", "data.tiny", "data.experiments",
+     "data.course"),
 )
-WITHOUT_TORCH = ("data.verdict", "data.pairs", "data.answers", "data.runs", "data.renderers", "render", "data.worlds",
-                 "data.edit", "data.compare", "data.bench")
+WITHOUT_TORCH = ("data.loose_json", "data.verdict", "data.pairs", "data.answers", "data.runs",
+                 "data.renderers", "render", "data.worlds", "data.edit", "data.compare",
+                 "data.bench")
 
 
 def name_of(path):
@@ -34,7 +40,8 @@ def name_of(path):
 
 def floor(module):
     """Its number, or None for a module that is not the project's."""
-    found = [n for n, rooms in enumerate(FLOORS) for room in rooms if module == room or module.startswith(room + ".")]
+    found = [n for n, rooms in enumerate(FLOORS) for room in rooms
+             if module == room or module.startswith(room + ".")]
     return found[0] if found else None
 
 
@@ -45,7 +52,8 @@ def imports(path):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
-            modules = [name for name in inner if floor(name) is not None and floor(node.module) is None]
+            modules = [name for name in inner
+                       if floor(name) is not None and floor(node.module) is None]
             yield from ((node.lineno, module) for module in modules or [node.module])
 
 
@@ -62,7 +70,9 @@ def test_imports_run_one_way(path):
 def test_no_circles():
     """Not on one floor either; packages count as one room."""
     rooms = [room for rooms in FLOORS for room in rooms]
-    room_of = {name_of(path): next((r for r in rooms if f"{name_of(path)}.".startswith(r + ".")), None) for path in PRODUCT}
+    room_of = {name_of(path): next((r for r in rooms if f"{name_of(path)}.".startswith(r + ".")),
+                                   None)
+               for path in PRODUCT}
     arrows = {}
     for path in PRODUCT:
         for _, module in imports(path):
@@ -80,7 +90,8 @@ def test_no_circles():
 
 
 def test_no_torch_where_none_belongs():
-    code = f"import sys, {', '.join(WITHOUT_TORCH)}; sys.exit(sorted({{'torch', 'transformers'}} & set(sys.modules)))"
+    code = (f"import sys, {', '.join(WITHOUT_TORCH)}; "
+            "sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
 
@@ -103,7 +114,8 @@ def test_the_readme_stays_short():
 def statements(tree):
     """Simple statements, and what stands in the head of compound ones."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.stmt) and not hasattr(node, "body") and not isinstance(node, (ast.Import, ast.ImportFrom)):
+        if (isinstance(node, ast.stmt) and not hasattr(node, "body")
+                and not isinstance(node, (ast.Import, ast.ImportFrom))):
             yield node
         for part in ("test", "iter", "subject"):
             if isinstance(node, ast.stmt) and hasattr(node, "body") and hasattr(node, part):
@@ -113,21 +125,25 @@ def statements(tree):
 @pytest.mark.parametrize("name", BOOK)
 def test_no_statement_needs_two_looks(name):
     tree = ast.parse((ROOT / name).read_text())
-    long = {node.lineno: size for node in statements(tree) if (size := sum(1 for _ in ast.walk(node))) > 60}
+    long = {node.lineno: size for node in statements(tree)
+            if (size := sum(1 for _ in ast.walk(node))) > 60}
     comprehensions = ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp
     nested = [node.lineno for node in ast.walk(tree) if isinstance(node, comprehensions)
-              for inner in ast.walk(node) if inner is not node and isinstance(inner, comprehensions)]
+              for inner in ast.walk(node)
+              if inner is not node and isinstance(inner, comprehensions)]
     assert not long and not nested
 
 
 def test_requirements_name_every_package():
-    wanted = {re.split(r"[=<>\[ ]", line)[0].lower() for line in (ROOT / "requirements.txt").read_text().splitlines() if line}
+    wanted = {re.split(r"[=<>\[ ]", line)[0].lower()
+              for line in (ROOT / "requirements.txt").read_text().splitlines() if line}
     belongs = importlib.metadata.packages_distributions()
     missing = {}
     for path in [*PRODUCT, *Path(ROOT / "tests").glob("*.py")]:
         for line, module in imports(path):
             package = module.split(".")[0]
-            if package in ("data", *sys.stdlib_module_names) or floor(module) is not None or (ROOT / "tests" / f"{package}.py").exists():
+            if (package in ("data", *sys.stdlib_module_names) or floor(module) is not None
+                    or (ROOT / "tests" / f"{package}.py").exists()):
                 continue
             if not {name.lower() for name in belongs.get(package, [package])} & wanted:
                 missing.setdefault(package, f"{path.relative_to(ROOT)}:{line}")

@@ -1,4 +1,6 @@
-"""Every command in the README and in the docstrings exists, and every flag they name is one the script knows."""
+"""Every command in the README and in the docstrings exists, and every flag they name is one the
+script knows.
+"""
 import re
 import runpy
 import shlex
@@ -10,7 +12,8 @@ from conftest import ROOT
 
 SOURCES = [ROOT / "README.md", *sorted(ROOT.glob("data/**/README.md")), *sorted(ROOT.glob("*.py")),
            *sorted(ROOT.glob("data/**/*.py"))]
-COMMAND = re.compile(r"^[ \t$]*(?:(?:\.venv/bin/)?python3?|torchrun --nproc-per-node 2) ((?:-m data\.[\w.]+|\w[\w/]*\.py)\b[^\n#`|]*)", re.M)
+COMMAND = re.compile(r"^[ \t$]*(?:(?:\.venv/bin/)?python3?|torchrun --nproc-per-node 2) "
+                     r"((?:-m data\.[\w.]+|\w[\w/]*\.py)\b[^\n#`|]*)", re.M)
 
 
 def named():
@@ -36,8 +39,8 @@ FOUND = commands()
 
 
 def test_the_readme_names_commands():
-    assert {("visual_erm.py",), ("render.py",), ("train_sft.py",), ("-m", "data.build"), ("-m", "data.bench"),
-            ("-m", "data.tiny")} <= set(FOUND)
+    assert {("visual_erm.py",), ("render.py",), ("train_sft.py",), ("-m", "data.build"),
+            ("-m", "data.bench"), ("-m", "data.tiny")} <= set(FOUND)
 
 
 @pytest.mark.parametrize("target", sorted(FOUND), ids=" ".join)
@@ -57,7 +60,9 @@ def test_every_named_flag_exists(target, monkeypatch, capsys):
 
 
 def test_no_folder_is_made_in_two_ways():
-    """data.build goes on with a folder of the same settings and refuses others: a reader would be stuck."""
+    """data.build goes on with a folder of the same settings and refuses others: a reader would be
+    stuck.
+    """
     made = {}
     for source, words in named():
         if words[:2] == ["-m", "data.build"] and "--out" in words:

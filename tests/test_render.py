@@ -1,175 +1,23 @@
-"""render.py: what each program must give (a scene, or an error's kind), and what must not leak."""
+"""render.py: what each program must give: its picture, its scene, its size."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
-import psutil
 import pytest
 
 import render as rendering
 from conftest import ROOT
 from data.renderers import draw, pool, sandbox
-from data.renderers.scene import SCENES as SHAPES
-from data.renderers.scene import is_sound
-from render import RenderError, SandboxMissing, extract_code, render, render_many
+from data.renderers.scene import scene_fault
+from render import RenderError, SandboxMissing, render, render_many
 
 PLOT = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3))\n"
 LINE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\n"
 confined = pytest.mark.skipif(sandbox.missing_layer() is not None,
                               reason="this system lacks a layer of the sandbox")
-
-# ---- Programs that must not work, or must not do harm: (task, code, kind or "ok", in the message)
-
-HOSTILE = {
-    "syntax": ("chart", "plt.plot([", "syntax", "line 1"),
-    "prose": ("chart", "Sure! Here is the chart.", "syntax", ""),
-    "null byte": ("chart", "x = 1\0", "syntax", "null"),
-    "parentheses": ("chart", "(" * 100_000, "syntax", ""),
-    "not UTF-8": ("chart", b"\xff\xfe", "syntax", "UTF-8"),
-    "surrogate": ("chart", "x = '\ud800'", "syntax", "UTF-8"),
-    "empty": ("chart", "", "blank", "no figure"),
-    "exception": ("chart", "x = 1\n1 / 0", "runtime", "line 2: ZeroDivisionError"),
-    "error while drawing": ("chart", LINE + r"plt.title('$\frac{$')", "runtime", "ValueError"),
-    "endless loop": ("chart", "while True: pass", "timeout", "1.5 seconds"),
-    "endless, catching all": ("chart", "while True:\n try:\n  while True: pass\n"
-                              " except BaseException: pass", "timeout", ""),
-    "sleep": ("chart", "import time; time.sleep(99)", "timeout", ""),
-    "3 GB": ("chart", "import numpy as np; np.ones(3 << 30, 'u1')", "memory", ""),
-    "3 GB of bytes": ("chart", "bytearray(3 << 30)", "memory", ""),
-    "fork bomb": ("chart", "import os\nwhile True: os.fork()", "forbidden", "PermissionError"),
-    "fork, then draw": ("chart", "import os\ntry: os.fork()\nexcept OSError: pass\n" + LINE, "ok", ""),
-    "program": ("chart", "import subprocess; subprocess.run(['ls'])", "forbidden", ""),
-    "shell": ("chart", "import os; assert os.system('true') == 0", "runtime", ""),
-    "os._exit": ("chart", LINE + "import os; os._exit(0)", "runtime", "without giving a picture"),
-    "os._exit(3)": ("chart", "import os; os._exit(3)", "runtime", "exit 3"),
-    "sys.exit(1)": ("chart", LINE + "import sys; sys.exit(1)", "runtime", "exit 1"),
-    "sys.exit()": ("chart", LINE + "import sys; sys.exit()", "ok", ""),
-    "crash": ("chart", "import ctypes; ctypes.string_at(0)", "runtime", "exit -11"),
-    "socket": ("chart", "import socket; socket.socket()", "forbidden", ""),
-    "download": ("chart", "import urllib.request as u; u.urlopen('http://127.0.0.1')",
-                 "forbidden", ""),
-    "reference picture": ("chart", "import matplotlib.pyplot as plt\n"
-                          "plt.imshow(plt.imread('{secret}'))", "forbidden", "secret.png"),
-    "this file": ("chart", f"open({os.path.abspath(__file__)!r})", "forbidden", ""),
-    "/etc/passwd": ("chart", "open('/etc/passwd')", "forbidden", "/etc/passwd"),
-    "environment": ("chart", "open('/proc/self/environ')", "forbidden", ""),
-    "empty environment": ("chart", "import os; assert not os.environ\n" + LINE, "ok", ""),
-    "memory of others": ("chart", "import os; open(f'/proc/{os.getppid()}/mem', 'rb')",
-                         "forbidden", ""),
-    "list a folder": ("chart", "import os; os.listdir('{folder}')", "forbidden", ""),
-    "write": ("chart", "open('{folder}/x', 'w')", "forbidden", ""),
-    "overwrite": ("chart", "open('{secret}', 'r+')", "forbidden", ""),
-    "delete": ("chart", "import os; os.remove('{secret}')", "forbidden", ""),
-    "rename": ("chart", "import os; os.rename('{secret}', '{secret}2')", "forbidden", ""),
-    "link": ("chart", "import os; os.link('{secret}', 'a')", "runtime", "cross-device"),
-    "truncate": ("chart", "import os; os.truncate('{secret}', 0)", "forbidden", ""),
-    "chmod": ("chart", "import os; os.chmod('{secret}', 0)", "forbidden", ""),
-    "chown": ("chart", "import os; os.chown('{secret}', 1, 1)", "forbidden", ""),
-    "utime": ("chart", "import os; os.utime('{secret}')", "forbidden", ""),
-    "setxattr": ("chart", "import os; os.setxattr('{secret}', 'user.a', b'b')", "forbidden", ""),
-    "kill the worker": ("chart", "import os; os.kill(os.getppid(), 9)", "forbidden", ""),
-    "signal all": ("chart", "import os; os.kill(-1, 0)", "forbidden", ""),
-    "raise the limits": ("chart", "import resource as r\nr.setrlimit(r.RLIMIT_AS, (-1, -1))",
-                         "runtime", ""),
-    "change user": ("chart", "import os; os.setuid(65534)", "forbidden", ""),
-    "outlive the worker": ("chart", "import ctypes\n"
-                           "assert ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0", "runtime", ""),
-    "shared memory": ("chart", "import ctypes\nassert ctypes.CDLL(None).shmget(0, 9, 512) >= 0",
-                      "runtime", ""),
-    "large file": ("chart", "open('a', 'wb').write(bytes(9 << 20))", "runtime", "too large"),
-    "own scratch": ("chart", LINE + "import os; os.makedirs('out/a'); open('out/b', 'w').write('c')",
-                    "ok", ""),
-    "scratch is empty": ("chart", LINE + "import os; assert os.listdir('.') == []", "ok", ""),
-    "threads left over": ("chart", LINE + "import threading, time\n"
-                          "threading.Thread(target=time.sleep, args=[99]).start()", "ok", ""),
-    "100,000 px": ("chart", "import matplotlib.pyplot as plt\nplt.figure(figsize=(1000, 1000))\n"
-                   "plt.plot([1])", "too_large", "100000 x 100000 px"),
-    "long program": ("chart", "#" * 1_000_001, "too_large", "1000001 characters"),
-    "blank figure": ("chart", "import matplotlib.pyplot as plt\nplt.figure()", "blank", "empty"),
-    "flat figure": ("chart", PLOT + "ax.axis('off'); ax.plot([1, 2], color='white')", "blank", ""),
-    "no figure": ("chart", "import matplotlib.pyplot as plt", "blank", "no figure"),
-    "forged text": ("chart", "import os\nfor f in range(3, 9):\n try: os.write(f, b'x' * 999)\n"
-                    " except OSError: pass\nos._exit(0)", "runtime", ""),
-    "forged scene": ("chart", "import os, struct\nj = b'{}'\nfor f in range(3, 9):\n try: os.write("
-                     "f, struct.pack('=III', 2, 1, 1) + j + b'abc')\n except OSError: pass\n"
-                     "os._exit(0)", "runtime", ""),
-    "forged error": ("chart", "import os, struct\nfor f in range(3, 9):\n try: os.write("
-                     "f, struct.pack('=III', 1, 0, 0) + b'3')\n except OSError: pass\n"
-                     "os._exit(0)", "runtime", ""),
-    "forged depth": ("chart", "import os, struct\nj = b'[' * 90000\nfor f in range(3, 9):\n try: "
-                     "os.write(f, struct.pack('=III', 90000, 1, 1) + j)\n except OSError: pass\n"
-                     "os._exit(0)", "runtime", ""),
-    "svg: empty": ("svg", "  ", "blank", "empty"),
-    "svg: cut off": ("svg", '<svg viewBox="0 0 9 9"><rect', "syntax", ""),
-    "svg: not svg": ("svg", "<html></html>", "syntax", "<html>"),
-    "svg: nothing drawn": ("svg", '<svg viewBox="0 0 9 9"><rect fill="none"/></svg>', "blank", ""),
-    "svg: bomb": ("svg", '<!DOCTYPE l [<!ENTITY a "aa"><!ENTITY b "&a;&a;">]>'
-                  '<svg viewBox="0 0 9 9"><text>&b;</text></svg>', "forbidden", "entities"),
-    "svg: file": ("svg", '<svg viewBox="0 0 9 9"><image href="/etc/passwd" width="9" height="9"/>'
-                  "</svg>", "forbidden", "/etc/passwd"),
-    "svg: address": ("svg", '<svg viewBox="0 0 9 9"><use xlink:href="http://127.0.0.1/a.svg#b"/>'
-                     "</svg>", "forbidden", "http://127.0.0.1"),
-    "svg: external entity": ("svg", '<!DOCTYPE l [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
-                             "<svg><text>&a;</text></svg>", "forbidden", ""),
-    "svg: standard doctype": ("svg", '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "http://a/b">'
-                              '<svg viewBox="0 0 9 9"><rect width="4" height="4"/></svg>', "ok", ""),
-    "svg: 100,000 px": ("svg", '<svg width="100000" height="9"><rect width="9" height="9"/></svg>',
-                        "too_large", ""),
-    "svg: deep": ("svg", '<svg viewBox="0 0 9 9">' + "<g>" * 5000 + "</g>" * 5000 + "</svg>",
-                  "too_large", "nested"),
-    "svg: 10^8 uses": ("svg", '<svg viewBox="0 0 9 9"><defs><g id="a0"><rect/></g>' + "".join(
-        f'<g id="a{i}">' + f'<use href="#a{i - 1}"/>' * 10 + "</g>" for i in range(1, 9))
-        + '</defs><use href="#a8"/></svg>', "timeout", ""),
-    "table: empty": ("table", "", "blank", ""),
-    "table: no rows": ("table", "<table></table>", "blank", ""),
-    "table: spans of 1e9": ("table", "<table><tr><td colspan=1000000000>x<td rowspan=1000000000>y"
-                            "<tr><td>z</table>", "ok", ""),
-    "table: too many slots": ("table", "<table>" + "<tr><td colspan=1000 rowspan=65534>x" * 3000,
-                              "too_large", "slots"),
-    "table: too long": ("table", "<table>" + "<tr><td>x" * 3000, "too_large", ""),
-    "table: deep": ("table", "<table><tr><td>" * 3000, "too_large", "nested"),
-    "table: file": ("table", "<table><tr><td><img src='/etc/passwd'></table>", "forbidden",
-                    "/etc/passwd"),
-    "table: style sheet": ("table", "<style>@import url(http://127.0.0.1/a.css)</style><table>"
-                           "<tr><td>x</table>", "forbidden", "a.css"),
-    "after all that, a chart": ("chart", LINE, "ok", "")}
-
-
-@pytest.fixture(scope="module")
-def hostile_results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dataset")
-    secret = folder / "secret.png"
-    draw("chart", LINE, 64)[0].save(secret)
-    before = secret.read_bytes(), secret.stat().st_mtime_ns, sorted(os.listdir(folder))
-    results = {}
-    for late, seconds in ((True, 1.5), (False, 60)):
-        names = [name for name, row in HOSTILE.items() if (row[2] == "timeout") == late]
-        jobs = [(HOSTILE[name][0], HOSTILE[name][1]) for name in names]
-        jobs = [(task, code if isinstance(code, bytes) else
-                 code.replace("{secret}", str(secret)).replace("{folder}", str(folder)))
-                for task, code in jobs]
-        results |= zip(names, render_many(jobs, size=96, timeout=seconds))
-    assert before == (secret.read_bytes(), secret.stat().st_mtime_ns, sorted(os.listdir(folder)))
-    return results
-
-
-@confined
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile(name, hostile_results):
-    _, _, kind, words = HOSTILE[name]
-    result = hostile_results[name]
-    if kind == "ok":
-        assert not isinstance(result, RenderError), result
-        assert max(result.image.size) <= 96
-    else:
-        assert isinstance(result, RenderError)
-        assert result.kind == kind and words in result.message, result
-        assert "\n" not in result.message and len(result.message) <= 300
-
 
 # ---- Which figure counts: (code, title of the figure that is taken)
 
@@ -379,13 +227,58 @@ def look_up(scene, path):
 def test_scene(name):
     task, code, expected = SCENES[name]
     image, scene = draw(task, code, 200)
-    assert is_sound(json.loads(json.dumps(scene, allow_nan=False)), SHAPES[task])
+    assert scene_fault(json.loads(json.dumps(scene, allow_nan=False))) is None
     assert scene["task"] == task and scene["size"] == list(image.size) and image.mode == "RGB"
     for path, value in expected.items():
         found = look_up(scene, path)
         if isinstance(found, list) and isinstance(value, int):
             found = len(found)
         assert found == value, path
+
+
+# ---- Forged scenes: (task, path, value put there, where and why it is refused)
+
+FORGED = [
+    ("chart", "", None, "task: none of"), ("chart", "axes", None, "axes: no list"),
+    ("chart", "size", [1], "size: 1 instead of 2"), ("chart", "size.0", 1.5, "size.0: no count"),
+    ("chart", "size.0", True, "size.0: no count"), ("chart", "size.0", -1, "size.0: no count"),
+    ("chart", "title", 3, "title: no text"), ("chart", "title", None, "title: no text"),
+    ("chart", "title", "a" * 10_001, "title: no text"), ("chart", "more", 1, "more: not in the schema"),
+    ("chart", "facecolor", "#FFF", "facecolor"), ("chart", "axes.0.xlim", [1.0], "axes.0.xlim: 1 instead of 2"),
+    ("chart", "axes.0.xlim.0", float("nan"), "axes.0.xlim.0: no number"),
+    ("chart", "axes.0.xlim.0", 1e101, "axes.0.xlim.0: no number"),
+    ("chart", "axes.0.xlim.0", True, "axes.0.xlim.0: no number"), ("chart", "axes.0.twin", 9, "no such axes"),
+    ("chart", "axes.0.grid", {"x": True}, "axes.0.grid.y: missing"),
+    ("chart", "axes.0.marks.0.type", "cake", "axes.0.marks.0: no known type"),
+    ("chart", "axes.0.marks.0.type", [], "axes.0.marks.0: no known type"),
+    ("chart", "axes.0.marks.0.x", [1.0], "axes.0.marks.0.y: 2 instead of 1"),
+    ("chart", "axes.0.marks.0.x", [1.0] * 100_001, "axes.0.marks.0.x: too long"),
+    ("chart", "axes.0.marks.0.z", [1.0], "axes.0.marks.0.z: 1 instead of 2"),
+    ("chart", "axes.0.xticks.0", None, "axes.0.xticks.0: no object"),
+    ("table", "tables.0.cells.0.row", 9, "tables.0.cells.0: outside of its table"),
+    ("table", "tables.0.rows", 999_999, "more rows or columns than cells"),
+    ("table", "tables.0.cells.0.align", "up", "tables.0.cells.0.align"),
+    ("svg", "viewbox.3", 0, "viewbox.3: no number in its bounds"), ("svg", "shapes.0.box.0", None, "no number"),
+    ("svg", "shapes.0.type", "text", "shapes.0.text: missing"),
+    ("svg", "shapes.0.outline", [[1.0]], "shapes.0.outline.0: 1 instead of 2"),
+    ("svg", "shapes.0.fill", "red", "shapes.0.fill")]
+
+
+@pytest.fixture(scope="module")
+def sound_scenes():
+    return {task: json.dumps(draw(task, code, 64)[1])
+            for task, code in (("chart", LINE), ("svg", SMALL_SVG), ("table", SMALL_TABLE))}
+
+
+@pytest.mark.parametrize("task, path, value, why", FORGED)
+def test_forged_scenes_are_refused(task, path, value, why, sound_scenes):
+    scene = json.loads(sound_scenes[task])
+    assert scene_fault(scene) is None
+    *before, key = path.split(".")
+    if path:
+        holder = look_up(scene, ".".join(before)) if before else scene
+        holder[int(key) if isinstance(holder, list) else key] = value
+    assert why in scene_fault(scene if path else value)
 
 
 # ---- Sizes: (task, code, size, size of the picture)
@@ -476,53 +369,6 @@ def test_lost_workers_are_replaced(monkeypatch):
     assert render("chart", LINE, size=64, timeout=60).image.size == (64, 48)
 
 
-@confined
-def test_nothing_is_left_behind():
-    jobs = [(HOSTILE[name][0], HOSTILE[name][1]) for name in (
-        "exception", "os._exit", "fork bomb", "own scratch", "threads left over", "svg: file",
-        "table: deep", "3 GB", "forged text")] * 4 + [("svg", SMALL_SVG)] * 9
-    me = psutil.Process()
-    for _ in range(20):     # until each worker has its process for tables and SVG
-        render_many(jobs, size=64, timeout=30)
-        if len(me.children(recursive=True)) == 2 * len(pool.the_pool().workers):
-            break
-
-    def holdings():
-        children = me.children(recursive=True)
-        files = [f for _, folders, files in os.walk(pool.the_pool().folder)
-                 for f in folders + files]
-        return len(children), me.num_fds() + sum(c.num_fds() for c in children), len(files)
-
-    before = holdings()
-    render_many(jobs, size=64, timeout=30)
-    assert all(b <= a for a, b in zip(before, holdings()))
-    folder = pool.the_pool().folder
-    pool.close()
-    assert not os.path.exists(folder) and not me.children(recursive=True)
-
-
-@confined
-def test_workers_die_with_their_parent():
-    program = ("import sys; sys.path.insert(0, {!r})\n"
-               "from data.renderers.pool import the_pool\nimport render as r\n"
-               "r.render('svg', {!r})\n"
-               "print(the_pool().folder, *(w.process.pid for w in the_pool().workers), "
-               "flush=True)\nr.render('chart', 'while True: pass', timeout=60)")
-    with subprocess.Popen([sys.executable, "-c", program.format(
-            str(ROOT), '<svg viewBox="0 0 9 9"><circle r="4"/></svg>')],
-            stdout=subprocess.PIPE, text=True) as parent:
-        folder, pid = parent.stdout.readline().split()
-        worker = psutil.Process(int(pid))
-        deadline = time.time() + 30
-        while len(worker.children()) < 2 and time.time() < deadline:    # the chart has started
-            time.sleep(0.05)
-        family = [worker, *worker.children()]
-        parent.kill()
-    psutil.wait_procs(family, timeout=30)
-    assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    assert not os.path.exists(folder)
-
-
 def test_without_a_sandbox_charts_are_refused(monkeypatch):
     monkeypatch.delenv(sandbox.UNSAFE, raising=False)
     monkeypatch.setattr(rendering, "missing_layer", lambda: "Landlock, which Linux has since 5.13")
@@ -536,35 +382,6 @@ def test_without_a_sandbox_charts_are_refused(monkeypatch):
 def test_unknown_task_is_a_sentence():
     with pytest.raises(ValueError, match="unknown task 'graph': it must be one of chart, table, svg"):
         render("graph", LINE)
-
-
-# ---- Code out of answers: (task, answer, code)
-
-ANSWERS = [
-    ("chart", LINE, LINE),
-    ("chart", "x = '''```'''\n", "x = '''```'''\n"),
-    ("chart", "Sure!\n```python\nimport a\n```\nDone.", "import a\n"),
-    ("chart", "```bash\npip install a\n```\n```py\nx = 1\n```", "x = 1\n"),
-    ("chart", "```\nx = 1\n```", "x = 1\n"),
-    ("chart", "```python\nx = 1\ny =", "x = 1\ny ="),
-    ("chart", "<think>```python\nbad\n```</think>\n```python\ngood\n```", "good\n"),
-    ("chart", "thought</think>import a\nx = 1", "import a\nx = 1"),
-    ("chart", "<think>never ends", ""),
-    ("chart", "Here you are:\nimport a\nx = 1\n\nHope that helps!", "import a\nx = 1\n\n"),
-    ("svg", "<svg><g/></svg>", "<svg><g/></svg>"),
-    ("svg", "The icon:\n<svg a='1'>\n<g/>\n</svg>\nEnjoy", "<svg a='1'>\n<g/>\n</svg>"),
-    ("svg", "```xml\n<?xml version='1.0'?>\n<svg></svg>\n```", "<svg></svg>"),
-    ("svg", "```svg\n<svg><rect/>", "<svg><rect/>"),
-    ("table", "```html\n<table><tr></tr></table>\n```", "<table><tr></tr></table>"),
-    ("table", "Two: <table>1</table> and <table>2</table>.", "<table>1</table> and <table>2</table>"),
-    ("table", "| a |\n|---|\n| 1 |", "| a |\n|---|\n| 1 |"),
-    ("table", "```markdown\n| a |\n|---|\n```", "| a |\n|---|\n"),
-    ("table", "", "")]
-
-
-@pytest.mark.parametrize("task, answer, code", ANSWERS)
-def test_extract_code(task, answer, code):
-    assert extract_code(task, answer) == code
 
 
 # ---- The command line: (file name, content, more arguments, exit code, words on standard error)

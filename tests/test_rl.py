@@ -1,4 +1,6 @@
-"""train_rl.py: advantages, loss and gradients against trl, one base for three roles, and runs that are cut short."""
+"""train_rl.py: advantages, loss and gradients against trl, one base for three roles, and runs that
+are cut short.
+"""
 import csv
 import json
 import os
@@ -24,9 +26,9 @@ from train_rl import group_advantages, grpo_loss, score
 from visual_erm import VisualERM
 
 PRESET = PRESETS["tiny"] | {"code_tokens": 24}
-SMALL = ["--task", "svg,table", "--reward", "0.5*oracle+0.5*ssim", "--prompts_per_step", 2, "--num_generations", 3,
-         "--num_train", 6, "--eval_images", 2, "--num_iterations", 2,
-         "--temperature", 1.3]                                          # hot enough for siblings that earn differently
+SMALL = ["--task", "svg,table", "--reward", "0.5*oracle+0.5*ssim", "--prompts_per_step", 2,
+         "--num_generations", 3, "--num_train", 6, "--eval_images", 2, "--num_iterations", 2,
+         "--temperature", 1.3]  # hot enough for siblings that earn differently
 
 
 def roles(folder, judge):
@@ -38,10 +40,13 @@ def roles(folder, judge):
 
 @pytest.fixture(scope="module")
 def policy(untrained):
-    """(peft model, processor) with a policy that is not the reference: every adapter weight drawn at random."""
+    """(peft model, processor) with a policy that is not the reference: every adapter weight drawn
+    at random.
+    """
     base, processor = load_model(str(untrained))
     torch.manual_seed(0)
-    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=4, target_modules="all-linear"), adapter_name="policy")
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=4, target_modules="all-linear"),
+                           adapter_name="policy")
     for name, p in model.named_parameters():
         if ".policy." in name:
             torch.nn.init.normal_(p, std=0.05)
@@ -50,14 +55,17 @@ def policy(untrained):
 
 @pytest.fixture(scope="module")
 def batch(policy):
-    """(inputs, answers, mask) of 2 pictures of different size, so with left padding, and 3 answers each."""
+    """(inputs, answers, mask) of 2 pictures of different size, so with left padding, and 3 answers
+    each.
+    """
     prompts = draw_examples("svg", 1, 1, 0) + draw_examples("table", 1, 1, 0)
-    prompts[1].image = prompts[1].image.crop((0, 0, 128, 64))                       # 32 patches instead of 64
+    prompts[1].image = prompts[1].image.crop((0, 0, 128, 64))  # 32 patches instead of 64
     torch.manual_seed(0)
     inputs, answers, mask = rollout(*policy, prompts, 3, PRESET | {"canvas": None}, 1.0)
-    mask[0, 9:] = 0                                                                  # answers of different lengths
+    mask[0, 9:] = 0  # answers of different lengths
     mask[4, 5:] = 0
-    assert inputs["attention_mask"].sum(1).tolist()[0] != inputs["attention_mask"].sum(1).tolist()[1]
+    assert (inputs["attention_mask"].sum(1).tolist()[0]
+            != inputs["attention_mask"].sum(1).tolist()[1])
     return inputs, answers, mask
 
 
@@ -69,29 +77,34 @@ def test_what_follows_the_stop_token_is_not_read(policy, batch):
     processor, (_, answers, mask) = policy[1], batch
     dirty = torch.where(mask.bool(), answers, processor.tokenizer.convert_tokens_to_ids("1"))
     assert decode(processor, dirty, mask) == decode(processor, answers, mask)
-    assert decode(processor, dirty, mask)[0] != processor.tokenizer.decode(dirty[0], skip_special_tokens=True)
+    assert (decode(processor, dirty, mask)[0]
+            != processor.tokenizer.decode(dirty[0], skip_special_tokens=True))
 
 
 def test_training_sees_the_probabilities_that_sampling_used(policy, batch):
     """Cached, left-padded generation and the training forward are two ways to the same numbers."""
-    (model, processor), (inputs, _, _) = policy, batch
+    (model, _), (inputs, _, _) = policy, batch
     with torch.inference_mode():
-        out = model.generate(**inputs, do_sample=False, max_new_tokens=12, min_new_tokens=12, output_logits=True,
-                             return_dict_in_generate=True, suppress_tokens=[model.config.image_token_id])
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=12, min_new_tokens=12,
+                             output_logits=True, return_dict_in_generate=True,
+                             suppress_tokens=[model.config.image_token_id])
     answers = out.sequences[:, inputs["input_ids"].shape[1]:]
-    sampled = torch.stack(out.logits, 1).float().log_softmax(-1).gather(-1, answers[..., None])[..., 0]        # (P, T)
-    trained = log_probs(model, inputs, answers, torch.ones_like(answers), torch.arange(len(answers)), 1, 1.0)
+    sampled = torch.stack(out.logits, 1).float().log_softmax(-1)
+    sampled = sampled.gather(-1, answers[..., None])[..., 0]  # (P, T)
+    trained = log_probs(model, inputs, answers, torch.ones_like(answers),
+                        torch.arange(len(answers)), 1, 1.0)
     assert torch.allclose(sampled, trained, atol=1e-4)
 
 
-# ------------------------------------------------------------------------------------------------------- arithmetic
+# --- arithmetic ---
 @pytest.mark.parametrize("rewards, group, divide, expected", [
     ([0.0, 2.0], 2, True, [-0.70706, 0.70706]), ([0.0, 2.0], 2, False, [-1.0, 1.0]),
     ([1.0, 1.0, 1.0, 0.0, 1.0, 2.0], 3, True, [0.0, 0.0, 0.0, -0.9999, 0.0, 0.9999]),
     ([2.0, 1.0, 0.0, 1.0], 4, True, [1.22459, 0.0, -1.22459, 0.0]),
 ])
 def test_advantages(rewards, group, divide, expected):
-    assert group_advantages(torch.tensor(rewards), group, divide).tolist() == pytest.approx(expected, abs=1e-4)
+    assert (group_advantages(torch.tensor(rewards), group, divide).tolist()
+            == pytest.approx(expected, abs=1e-4))
 
 
 @pytest.mark.parametrize("scale_rewards, divide", [("group", True), ("none", False)])
@@ -102,13 +115,16 @@ def test_advantages_equal_trl(untrained, tmp_path, scale_rewards, divide):
     model, processor = load_model(str(untrained))
     rewards = [1.0, 1.5, 2.0, 0.0, 1.2, 1.2]
     trainer = GRPOTrainer(
-        model=model, processing_class=processor, reward_funcs=lambda completions, **_: rewards[:len(completions)],
+        model=model, processing_class=processor,
+        reward_funcs=lambda completions, **_: rewards[:len(completions)],
         train_dataset=Dataset.from_list([{"prompt": "x"}] * 2),
-        args=GRPOConfig(output_dir=str(tmp_path), max_steps=1, num_generations=3, per_device_train_batch_size=6,
-                        max_completion_length=2, scale_rewards=scale_rewards, use_cpu=True, bf16=False, report_to=[],
+        args=GRPOConfig(output_dir=str(tmp_path), max_steps=1, num_generations=3,
+                        per_device_train_batch_size=6, max_completion_length=2,
+                        scale_rewards=scale_rewards, use_cpu=True, bf16=False, report_to=[],
                         save_strategy="no", gradient_checkpointing=False))
     trainer.train()
-    assert group_advantages(torch.tensor(rewards), 3, divide).tolist() == pytest.approx(list(trainer._logs["advantages"]))
+    assert (group_advantages(torch.tensor(rewards), 3, divide).tolist()
+            == pytest.approx(list(trainer._logs["advantages"])))
 
 
 @pytest.mark.parametrize("words, expected", [
@@ -125,7 +141,9 @@ def test_reward_sums(words, expected):
 
 
 class Judge:
-    """Answers with the given severities; None is an unreadable verdict. A real judge's public face."""
+    """Answers with the given severities; None is an unreadable verdict. A real judge's public
+    face.
+    """
     server = None
 
     def __init__(self, severities):
@@ -146,7 +164,8 @@ def test_a_crash_is_worth_less_than_any_picture(render_term, scale, expected):
     drawings = [Rendering(p.image, p.scene) for p in prompts]
     drawings[1] = RenderError("syntax", "broken")
     settings = train_rl.Settings(render_term=render_term)
-    rewards, unreadable = score(prompts, [""] * 5, drawings, Judge([0, 2, 4, None]), settings, scale or None)
+    rewards, unreadable = score(prompts, [""] * 5, drawings, Judge([0, 2, 4, None]), settings,
+                                scale or None)
     assert rewards == pytest.approx(expected, abs=1e-5) and unreadable == 1
     assert min(rewards[:1] + rewards[2:]) > rewards[1] == 0.0
 
@@ -155,22 +174,25 @@ def test_a_crash_is_worth_less_than_any_picture(render_term, scale, expected):
 def test_every_reward_pays_most_for_the_reference_itself(name):
     prompts = draw_examples("svg", 2, 1, 3)
     batch = [(prompts[0], prompt.code, Rendering(prompt.image, prompt.scene)) for prompt in prompts]
-    (same, other), unreadable = train_rl.REWARDS[name](batch, judge=Judge([0, 3]), encoder="", scale=None)
+    (same, other), unreadable = train_rl.REWARDS[name](batch, judge=Judge([0, 3]), encoder="",
+                                                       scale=None)
     assert unreadable == 0
     assert 0 <= other < same <= 1.0001 and same > 0.99
 
 
-# ------------------------------------------------------------------------------------------------- log p, loss, trl
+# --- log p, loss, trl ---
 def test_left_padding_does_not_change_log_probs(policy, batch):
     inputs, answers, mask = batch
     with torch.no_grad():
         together = compute(policy, batch, [3, 4, 5])
-        second = {"input_ids": inputs["input_ids"][1:], "attention_mask": inputs["attention_mask"][1:],
+        second = {"input_ids": inputs["input_ids"][1:],
+                  "attention_mask": inputs["attention_mask"][1:],
                   "mm_token_type_ids": inputs["mm_token_type_ids"][1:]}
         real = inputs["attention_mask"][1].bool()
         alone = {key: value[:, real] for key, value in second.items()}
         patches = inputs["image_grid_thw"].prod(1).tolist()
-        alone |= {"image_grid_thw": inputs["image_grid_thw"][1:], "pixel_values": inputs["pixel_values"][patches[0]:]}
+        alone |= {"image_grid_thw": inputs["image_grid_thw"][1:],
+                  "pixel_values": inputs["pixel_values"][patches[0]:]}
         without = log_probs(policy[0], alone, answers[3:], mask[3:], torch.arange(3), 3, 1.0)
     assert (~real).any() and torch.allclose(together, without, atol=1e-5)
 
@@ -178,11 +200,14 @@ def test_left_padding_does_not_change_log_probs(policy, batch):
 def test_log_probs_equal_those_of_the_plain_forward_pass(policy, batch):
     inputs, answers, mask = batch
     with torch.no_grad():
-        ours = compute(policy, batch, [0, 1, 2], temperature=0.7, chunk=5)                # chunks that end mid-answer
+        # chunks that end mid-answer
+        ours = compute(policy, batch, [0, 1, 2], temperature=0.7, chunk=5)
         ids = torch.cat([inputs["input_ids"][[0, 0, 0]], answers[:3]], 1)
         patches = inputs["pixel_values"][:inputs["image_grid_thw"][0].prod()]
-        logits = policy[0](input_ids=ids, attention_mask=torch.cat([inputs["attention_mask"][[0, 0, 0]], mask[:3]], 1),
-                           pixel_values=patches.repeat(3, 1), image_grid_thw=inputs["image_grid_thw"][[0, 0, 0]],
+        attention = torch.cat([inputs["attention_mask"][[0, 0, 0]], mask[:3]], 1)
+        logits = policy[0](input_ids=ids, attention_mask=attention,
+                           pixel_values=patches.repeat(3, 1),
+                           image_grid_thw=inputs["image_grid_thw"][[0, 0, 0]],
                            mm_token_type_ids=(ids == policy[1].image_token_id).long()).logits
         plain = torch.log_softmax(logits[:, -answers.shape[1] - 1:-1] / 0.7, -1)
         plain = plain.gather(2, answers[:3, :, None])[..., 0] * mask[:3]
@@ -193,21 +218,26 @@ def test_the_stop_token_is_trained_and_nothing_after_it(policy, monkeypatch):
     model, processor = policy
     stop, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
     prompts = draw_examples("svg", 1, 1, 0)
-    drawn = iter(([[7], [7]], [[8], [8]], [[stop], [9]], [[10]]))         # the first ends, the second runs out of room
+    # the first ends, the second runs out of room
+    drawn = iter(([[7], [7]], [[8], [8]], [[stop], [9]], [[10]]))
     monkeypatch.setattr(torch, "multinomial", lambda *_: torch.tensor(next(drawn)))
     _, answers, mask = rollout(model, processor, prompts, 2, PRESET | {"code_tokens": 4}, 1.0)
-    assert mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]] and answers.tolist() == [[7, 8, stop, pad], [7, 8, 9, 10]]
+    assert (mask.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+            and answers.tolist() == [[7, 8, stop, pad], [7, 8, 9, 10]])
 
 
 @pytest.mark.parametrize("batch_size", [3, 64])
 def test_siblings_stand_together_whatever_the_batch(batch_size):
-    """Cold sampling is greedy decoding: each picture's answer G times, in the order of the pictures."""
+    """Cold sampling is greedy decoding: each picture's answer G times, in the order of the
+    pictures.
+    """
     model, processor, _ = roles("data/tiny/base", "data/tiny/judge")
     prompts = draw_examples("svg", 2, 1, 5) + draw_examples("table", 1, 1, 5)
     preset = PRESETS["tiny"] | {"sample_batch": batch_size}
     found = decode(processor, *rollout(model, processor, prompts, 2, preset, 1e-4)[1:])
     conversations = [visual_erm.code_messages(p.task, p.image) for p in prompts]
-    alone = generate(model.get_base_model(), processor, conversations, max_new_tokens=256, batch_size=1)
+    alone = generate(model.get_base_model(), processor, conversations, max_new_tokens=256,
+                     batch_size=1)
     assert found == [answer for answer in alone for _ in range(2)] and len(set(found)) == 3
 
 
@@ -228,19 +258,21 @@ def gradients(policy, batch, micro, old=None, reference=None, advantage=None, cl
     for rows in torch.arange(6).split(micro):
         logp = compute(policy, batch, rows.tolist())
         loss, parts = grpo_loss(logp, logp.detach() if old is None else old[rows],
-                                logp.detach() if reference is None else reference[rows], advantage[rows], mask[rows],
-                                tokens, 0.04, clip, clip)
+                                logp.detach() if reference is None else reference[rows],
+                                advantage[rows], mask[rows], tokens, 0.04, clip, clip)
         loss.backward()
         total += loss.item()
-        assert old is not None or parts["clip_frac"] == 0 and parts["kl"] == 0             # on policy all ratios are 1
-    return total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        # on policy all ratios are 1
+        assert old is not None or parts["clip_frac"] == 0 and parts["kl"] == 0
+    return total, {name: p.grad.clone() for name, p in model.named_parameters()
+                   if p.grad is not None}
 
 
 def test_gradient_does_not_depend_on_the_micro_batch(policy, batch):
     (loss, whole), (parts, split) = gradients(policy, batch, 6), gradients(policy, batch, 2)
     assert loss == pytest.approx(parts, abs=1e-6) and whole.keys() == split.keys()
     assert all(torch.allclose(whole[name], split[name], atol=1e-6) for name in whole)
-    assert all(".policy." in name for name in whole)                                    # the base never gets a gradient
+    assert all(".policy." in name for name in whole)  # the base never gets a gradient
 
 
 @pytest.mark.parametrize("loss_type, on_policy", [("dapo", False), ("bnpo", False), ("dapo", True)])
@@ -258,7 +290,7 @@ def test_loss_and_gradients_equal_trl(policy, batch, tmp_path, loss_type, on_pol
     torch.manual_seed(3)
     with torch.no_grad():
         now = torch.cat([compute(policy, batch, [0, 1, 2]), compute(policy, batch, [3, 4, 5])])
-        old = (now + 0.3 * torch.randn_like(now)) * mask                                # some ratios beyond the clip
+        old = (now + 0.3 * torch.randn_like(now)) * mask  # some ratios beyond the clip
         with model.disable_adapter():
             reference = compute(policy, batch, [0, 1, 2, 3, 4, 5])
     ours, grads = gradients(policy, batch, 2, now if on_policy else old, reference, advantage)
@@ -266,21 +298,24 @@ def test_loss_and_gradients_equal_trl(policy, batch, tmp_path, loss_type, on_pol
     trainer = GRPOTrainer(
         model=model, processing_class=processor, reward_funcs=lambda **_: [0.0],
         train_dataset=Dataset.from_list([{"prompt": "x"}] * 6),
-        args=GRPOConfig(output_dir=str(tmp_path), beta=0.0, epsilon=0.2, epsilon_high=0.2, loss_type=loss_type,
-                        use_bias_correction_kl=False, num_generations=3, per_device_train_batch_size=6, use_cpu=True,
-                        bf16=False, report_to=[], gradient_checkpointing=False, max_completion_length=24))
+        args=GRPOConfig(output_dir=str(tmp_path), beta=0.0, epsilon=0.2, epsilon_high=0.2,
+                        loss_type=loss_type, use_bias_correction_kl=False, num_generations=3,
+                        per_device_train_batch_size=6, use_cpu=True, bf16=False, report_to=[],
+                        gradient_checkpointing=False, max_completion_length=24))
     trainer.current_gradient_accumulation_steps = 1
-    trainer.beta = 0.04                        # set late: with it trl looks for a second adapter named "default"
+    trainer.beta = 0.04  # set late: with it trl looks for a second adapter named "default"
     source = [0, 0, 0, 1, 1, 1]
     patches = inputs["pixel_values"].split(inputs["image_grid_thw"].prod(1).tolist())
     prompt_ids = inputs["input_ids"][source]
     ids = torch.cat([prompt_ids, answers], 1)
     model.zero_grad()
     theirs = trainer._compute_loss(trainer.model.train(), {
-        "prompt_ids": prompt_ids, "prompt_mask": inputs["attention_mask"][source], "completion_ids": answers,
-        "completion_mask": mask, "advantages": advantage, "num_items_in_batch": mask.sum(),
-        "old_per_token_logps": None if on_policy else old, "ref_per_token_logps": reference, "num_images": [1] * 6,
-        "pixel_values": torch.cat([patches[i] for i in source]), "image_grid_thw": inputs["image_grid_thw"][source],
+        "prompt_ids": prompt_ids, "prompt_mask": inputs["attention_mask"][source],
+        "completion_ids": answers, "completion_mask": mask, "advantages": advantage,
+        "num_items_in_batch": mask.sum(), "old_per_token_logps": None if on_policy else old,
+        "ref_per_token_logps": reference, "num_images": [1] * 6,
+        "pixel_values": torch.cat([patches[i] for i in source]),
+        "image_grid_thw": inputs["image_grid_thw"][source],
         "mm_token_type_ids": (ids == processor.image_token_id).long()})
     theirs.backward()
     assert ours == pytest.approx(theirs.item(), abs=1e-5)
@@ -289,7 +324,7 @@ def test_loss_and_gradients_equal_trl(policy, batch, tmp_path, loss_type, on_pol
     assert all(torch.allclose(found[name], grads[name], atol=1e-5) for name in grads)
 
 
-# ---------------------------------------------------------------------------------------------- one base, three roles
+# --- one base, three roles ---
 def test_three_roles_share_one_base(untrained, tmp_path, batch):
     base, processor = load_model(str(untrained))
     weights = sum(p.numel() for p in base.parameters())
@@ -301,26 +336,31 @@ def test_three_roles_share_one_base(untrained, tmp_path, batch):
     model, processor, judge = roles(untrained, tmp_path)
     assert judge.adapter == "judge" and judge.model is model
     adapters = sum(p.numel() for name, p in model.named_parameters() if "lora_" in name)
-    assert sum(p.numel() for p in model.parameters()) - adapters == weights               # no second copy
+    assert sum(p.numel() for p in model.parameters()) - adapters == weights  # no second copy
     plain = (load_model(str(untrained))[0],)
     plain[0].get_base_model = lambda: plain[0]
     model.set_adapter("judge")
     with torch.no_grad(), model.disable_adapter():
         reference = compute((model,), batch, [0, 3])
     with torch.no_grad():
-        assert torch.equal(reference, compute(plain, batch, [0, 3]))                      # the reference is the base
-        assert not torch.allclose(reference, compute((model,), batch, [0, 3]), atol=1e-3)  # the judge is not
+        assert torch.equal(reference, compute(plain, batch, [0, 3]))  # the reference is the base
+        # the judge is not
+        assert not torch.allclose(reference, compute((model,), batch, [0, 3]), atol=1e-3)
     model.set_adapter("policy")
     image = draw_examples("svg", 1, 1, 0)[0].image
     judge.preset = judge.preset | {"verdict_tokens": 12}
     said = judge.judge([("svg", image, image)])[0].raw
     alone = VisualERM(load_model(str(tmp_path)), judge.preset).judge([("svg", image, image)])[0].raw
-    assert said == alone != VisualERM((model, processor), judge.preset).judge([("svg", image, image)])[0].raw
-    assert {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad} == {"policy"}
+    other = VisualERM((model, processor), judge.preset).judge([("svg", image, image)])[0].raw
+    assert said == alone != other
+    assert ({name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad}
+            == {"policy"})
 
 
 def test_a_policy_in_4_bits(untrained):
-    """QLoRA: the same gradients with and without recomputed activations, for the adapter alone, and a reference."""
+    """QLoRA: the same gradients with and without recomputed activations, for the adapter alone, and
+    a reference.
+    """
     torch.manual_seed(1)
     settings = train_rl.Settings(model=str(untrained), judge=str(untrained), rank=4)
     policy, _ = train_rl.load_roles(settings, PRESET | {"quantize": True})
@@ -329,23 +369,28 @@ def test_a_policy_in_4_bits(untrained):
     for name, p in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p, std=0.05)
-    inputs, answers, mask = rollout(model.eval(), processor, draw_examples("svg", 1, 1, 0), 2, PRESET, 1.0)
+    inputs, answers, mask = rollout(model.eval(), processor, draw_examples("svg", 1, 1, 0), 2,
+                                    PRESET, 1.0)
     found = []
     for recompute in (True, False):
-        (model.gradient_checkpointing_enable if recompute else model.gradient_checkpointing_disable)()
+        (model.gradient_checkpointing_enable if recompute else
+         model.gradient_checkpointing_disable)()
         model.train().zero_grad()
         logp = log_probs(model, inputs, answers, mask, torch.arange(2), 2, 1.0)
         logp.sum().backward()
-        found.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
-    assert found[0] and all(".policy." in name for name in found[0]) and found[0].keys() == found[1].keys()
+        found.append({name: p.grad.clone() for name, p in model.named_parameters()
+                      if p.grad is not None})
+    assert (found[0] and all(".policy." in name for name in found[0])
+            and found[0].keys() == found[1].keys())
     assert all(torch.allclose(found[0][name], grad, atol=1e-5) for name, grad in found[1].items())
     with torch.no_grad(), model.eval().disable_adapter():
-        assert not torch.allclose(log_probs(model, inputs, answers, mask, torch.arange(2), 2, 1.0), logp, atol=1e-3)
+        assert not torch.allclose(log_probs(model, inputs, answers, mask, torch.arange(2), 2, 1.0),
+                                  logp, atol=1e-3)
 
 
-# ------------------------------------------------------------------------------------------------- whole runs
+# --- whole runs ---
 def rows(folder):
-    keep = [c for c in train_rl.COLUMNS if not c.endswith("_s")]                          # seconds are never the same
+    keep = [c for c in train_rl.COLUMNS if not c.endswith("_s")]  # seconds are never the same
     return [{c: row[c] for c in keep} for row in csv.DictReader(open(folder / "log.csv"))]
 
 
@@ -359,20 +404,25 @@ def unbroken(tmp_path_factory):
 
 
 def weights(folder):
-    return {name: p for name, p in load_model(str(folder / "checkpoint"))[0].named_parameters() if "lora_" in name}
+    return {name: p for name, p in load_model(str(folder / "checkpoint"))[0].named_parameters()
+            if "lora_" in name}
 
 
 def test_a_run_leaves_what_it_promises(unbroken):
-    assert {path.name for path in unbroken.iterdir()} == {"config.json", "log.csv", "curves.png", "report.html",
-                                                          "checkpoint", "state.pt", "samples.jsonl"}
+    assert {path.name for path in unbroken.iterdir()} == {
+        "config.json", "log.csv", "curves.png", "report.html", "checkpoint", "state.pt",
+        "samples.jsonl"}
     table = rows(unbroken)
-    assert max(float(row["grad_norm"] or 0) for row in table) > 1e-3 and max(float(row["kl"] or 0) for row in table) > 0
+    assert (max(float(row["grad_norm"] or 0) for row in table) > 1e-3
+            and max(float(row["kl"] or 0) for row in table) > 0)
     samples = [json.loads(line) for line in (unbroken / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 6 and {sample["step"] for sample in samples} == {4}
-    assert all(first["reward"] >= second["reward"] for first, second in zip(samples[:2], samples[1:3]))
+    assert all(first["reward"] >= second["reward"]
+               for first, second in zip(samples[:2], samples[1:3]))
     assert [row["step"] for row in table] == ["0", "1", "2", "3", "4"]
     assert [bool(row["fidelity"]) for row in table] == [True, False, True, False, True]
-    assert any("lora_B" in name and p.abs().max() > 0 for name, p in weights(unbroken).items())       # it has learned
+    # it has learned
+    assert any("lora_B" in name and p.abs().max() > 0 for name, p in weights(unbroken).items())
 
 
 def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, tmp_path):
@@ -381,9 +431,11 @@ def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, tmp_path):
     folders = {tmp_path / kill.name: kill for kill in (signal.SIGKILL, signal.SIGINT)}
     running = {folder: start(*command, folder) for folder in folders}
     waiting = set(folders)
-    while waiting and all(process.poll() is None for process in (running[folder] for folder in waiting)):
+    while waiting and all(process.poll() is None
+                          for process in (running[folder] for folder in waiting)):
         for folder in list(waiting):
-            if (folder / "log.csv").exists() and len(rows(folder)) >= 4:                 # step 3 is written, not saved
+            # step 3 is written, not saved
+            if (folder / "log.csv").exists() and len(rows(folder)) >= 4:
                 os.killpg(running[folder].pid, folders[folder])
                 waiting.remove(folder)
         time.sleep(0.02)
@@ -403,7 +455,8 @@ def test_a_stopped_run_goes_on_to_the_same_curve(unbroken, tmp_path):
 def test_no_program_is_learned_and_held_out(pairs_folder, data):
     folder = str(pairs_folder) if data else ""
     learned, held = train_and_held(["svg", "table"], folder, 1, 0, 7, 3, PRESET)
-    assert [(len(learned), len(held))] == [(14, 6)] and {p.task for p in learned} == {"svg", "table"}
+    assert ([(len(learned), len(held))] == [(14, 6)]
+            and {p.task for p in learned} == {"svg", "table"})
     assert not {p.code for p in learned} & {p.code for p in held}
     assert draw_alike(held, [p.code for p in held])[0].image.tobytes() == held[0].image.tobytes()
     assert all(fidelity(p.scene, d.scene) == 100 for p, d in zip(
@@ -424,12 +477,15 @@ def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, tmp_path,
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--task", "charts"], "--task 'charts' is unknown"), (["--reward", "dino"], "is no sum of rewards"),
-    (["--group", "1"], "--num_generations must be at least 2"), (["--preset", "3b"], "no preset '3b'"),
+    (["--task", "charts"], "--task 'charts' is unknown"),
+    (["--reward", "dino"], "is no sum of rewards"),
+    (["--group", "1"], "--num_generations must be at least 2"),
+    (["--preset", "3b"], "no preset '3b'"),
     (["--model", "nowhere/at/all"], "no folder"), (["--level", "4"], "--level 4 does not exist"),
     (["--model", "http://localhost:1/v1"], "behind a URL cannot be trained"),
     (["--model", "ADAPTER"], "is an adapter, and training begins"),
-    (["--eval_every", "0"], "--eval_every must be greater"), (["--temperature", "0"], "--temperature must be"),
+    (["--eval_every", "0"], "--eval_every must be greater"),
+    (["--temperature", "0"], "--temperature must be"),
     (["--micro", "0"], "--micro_batch_size must be greater"),
 ])
 def test_mistakes_get_a_sentence(capsys, tmp_path, arguments, words):
@@ -439,15 +495,16 @@ def test_mistakes_get_a_sentence(capsys, tmp_path, arguments, words):
     assert words in capsys.readouterr().err
 
 
-def test_a_gradient_that_is_no_number_stops_the_run(untrained, pairs_folder, tmp_path, monkeypatch, capsys):
+def test_a_gradient_that_is_no_number_stops_the_run(untrained, pairs_folder, tmp_path, monkeypatch,
+                                                    capsys):
     monkeypatch.setattr(train_rl, "group_advantages", lambda rewards, *_: rewards * float("nan"))
-    assert train_rl.main([*map(str, SMALL), "--model", str(untrained), "--judge", str(untrained), "--data",
-                          str(pairs_folder), "--out", str(tmp_path)]) == 2
+    assert train_rl.main([*map(str, SMALL), "--model", str(untrained), "--judge", str(untrained),
+                          "--data", str(pairs_folder), "--out", str(tmp_path)]) == 2
     assert re.search("not finite.*state.pt", capsys.readouterr().err)
     assert torch.load(tmp_path / "state.pt", weights_only=False)["step"] == 0
 
 
-# ---------------------------------------------------------------------------------------------------- other engines
+# --- other engines ---
 def test_trl_trains_with_the_reward(untrained, tmp_path):
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
@@ -457,18 +514,22 @@ def test_trl_trains_with_the_reward(untrained, tmp_path):
     model, processor = load_model(str(untrained))
     pictures = draw_examples("svg", 4, 1, 0)
     question = [{"role": "user", "content": code_prompt("svg")}]
-    rows = Dataset.from_list([{"prompt": question, "task": "svg", "image": p.image} for p in pictures])
+    rows = Dataset.from_list([{"prompt": question, "task": "svg", "image": p.image}
+                              for p in pictures])
     trainer = GRPOTrainer(
-        model=model, processing_class=processor, reward_funcs=trl_reward(Judge2()), train_dataset=rows,
+        model=model, processing_class=processor, reward_funcs=trl_reward(Judge2()),
+        train_dataset=rows,
         peft_config=LoraConfig(r=2, target_modules="all-linear"),
-        args=GRPOConfig(output_dir=str(tmp_path), max_steps=2, num_generations=2, per_device_train_batch_size=2,
-                        max_completion_length=8, use_cpu=True, bf16=False, report_to=[], save_strategy="no",
-                        logging_steps=1))
+        args=GRPOConfig(output_dir=str(tmp_path), max_steps=2, num_generations=2,
+                        per_device_train_batch_size=2, max_completion_length=8, use_cpu=True,
+                        bf16=False, report_to=[], save_strategy="no", logging_steps=1))
     trainer.train()
-    rewards = [row["rewards/visual_erm/mean"] for row in trainer.state.log_history if "rewards/visual_erm/mean" in row]
-    assert rewards == [0.0, 0.0]                                          # 8 tokens of an untrained model draw nothing
+    rewards = [row["rewards/visual_erm/mean"] for row in trainer.state.log_history
+               if "rewards/visual_erm/mean" in row]
+    assert rewards == [0.0, 0.0]  # 8 tokens of an untrained model draw nothing
     answers = [[{"role": "assistant", "content": p.code}] for p in pictures[:2]]
-    paid = trl_reward(Judge2(), scale=6)(completions=answers, task=["svg"] * 2, image=[pictures[0].image] * 2)
+    paid = trl_reward(Judge2(), scale=6)(completions=answers, task=["svg"] * 2,
+                                         image=[pictures[0].image] * 2)
     assert paid == [2.0, 1.5]
 
 
@@ -479,19 +540,24 @@ class Judge2(VisualERM):
         self.preset = PRESETS[preset]
 
     def judge(self, pairs):
-        return [Verdict(t, [] if a.tobytes() == b.tobytes() else [Discrepancy("shape_error", 3, "", "")])
-                for t, a, b in pairs]
+        error = Discrepancy("shape_error", 3, "", "")
+        return [Verdict(t, [] if a.tobytes() == b.tobytes() else [error]) for t, a, b in pairs]
 
 
 def test_verl_calls_the_reward(monkeypatch, tmp_path):
     monkeypatch.setattr(visual_erm, "load_judge", lambda judge, preset: Judge2(preset))
     right, wrong = draw_examples("svg", 2, 1, 0)
-    render("svg", right.code, size=(256, 256)).image.save(tmp_path / "x.png")      # drawn as large as the reference
-    for answer, expected in ((right.code, 2.0), (f"```svg\n{wrong.code}\n```", 1.94), ("<svg", 0.0)):
-        # the call of verl's reward loop, whose two last keywords go to rewards with a model of their own
-        paid = visual_erm.compute_score(data_source="svg", solution_str=answer, ground_truth=str(tmp_path / "x.png"),
+    # drawn as large as the reference
+    render("svg", right.code, size=(256, 256)).image.save(tmp_path / "x.png")
+    for answer, expected in ((right.code, 2.0), (f"```svg\n{wrong.code}\n```", 1.94),
+                             ("<svg", 0.0)):
+        # the call of verl's reward loop, whose two last keywords go to rewards with a model of
+        # their own
+        paid = visual_erm.compute_score(data_source="svg", solution_str=answer,
+                                        ground_truth=str(tmp_path / "x.png"),
                                         extra_info={"index": 3}, reward_router_address=None,
                                         reward_model_tokenizer=None)
         assert paid == pytest.approx(expected)
     with pytest.raises(InputError, match="'gsm8k' is none of"):
-        visual_erm.compute_score(data_source="gsm8k", solution_str="", ground_truth="x", extra_info=None)
+        visual_erm.compute_score(data_source="gsm8k", solution_str="", ground_truth="x",
+                                 extra_info=None)

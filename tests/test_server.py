@@ -1,4 +1,6 @@
-"""`--judge URL`: a server process with the tiny judge behind it, and servers that stall, drop, fail and lie."""
+"""`--judge URL`: a server process with the tiny judge behind it, and servers that stall, drop, fail
+and lie.
+"""
 import json
 import os
 import signal
@@ -40,7 +42,8 @@ def ask(judge, n=1, task="svg"):
 
 def shade(body):
     """The answer that tells the shade of the second picture."""
-    return Verdict("svg", [Discrepancy("shape_error", 1, str(pictures(body)[1].getpixel((4, 4))[0]), "")]).to_json()
+    place = str(pictures(body)[1].getpixel((4, 4))[0])
+    return Verdict("svg", [Discrepancy("shape_error", 1, place, "")]).to_json()
 
 
 def slowly(body):
@@ -52,7 +55,7 @@ def shades(verdicts):
     return [verdict.errors[0].location for verdict in verdicts]
 
 
-# ------------------------------------------------------------------------------------------------ a real judge
+# --- a real judge ---
 def examples():
     return [(pair.task, *pair.images()) for pair in read_pairs(ROOT / "data/examples")]
 
@@ -62,12 +65,13 @@ def test_a_policy_behind_a_url_writes_code():
         policy = Chat(server.url, PRESETS["tiny"])
         assert policy.write([v.code_messages("svg", WHITE)] * 3, temperature=0.5) == ["<svg/>"] * 3
         assert {(body["temperature"], body["max_tokens"]) for body in server.bodies} == {(0.5, 256)}
-        assert policy.tokens == 3 * 10                                                 # what the server says it wrote
+        assert policy.tokens == 3 * 10  # what the server says it wrote
 
 
 def test_verdicts_over_http_equal_those_of_the_same_judge_here():
-    process = subprocess.Popen([sys.executable, "-m", "data.serve", JUDGE, "--trouble", "ok,later,ok"],
-                               cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    command = [sys.executable, "-m", "data.serve", JUDGE, "--trouble", "ok,later,ok"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, text=True)
     try:
         url = process.stdout.readline().strip()
         far, here = v.VisualERM(url).judge(examples()), v.VisualERM(JUDGE).judge(examples())
@@ -84,24 +88,26 @@ def test_transformers_serve_gives_the_same_verdicts():
         pytest.importorskip(name)
     with JudgeServer(None) as free:
         pass
-    process = subprocess.Popen([Path(sys.executable).with_name("transformers"), "serve", JUDGE, "--device", "cpu",
-                                "--port", str(free.server_port), "--dtype", "float32"], stderr=subprocess.PIPE,
-                               text=True)
+    command = [Path(sys.executable).with_name("transformers"), "serve", JUDGE, "--device", "cpu",
+               "--port", str(free.server_port), "--dtype", "float32"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert any("running on" in line for line in process.stderr)
-        far, here = v.VisualERM(f"{free.url}#{JUDGE}").judge(examples()), v.VisualERM(JUDGE).judge(examples())
+        far = v.VisualERM(f"{free.url}#{JUDGE}").judge(examples())
+        here = v.VisualERM(JUDGE).judge(examples())
     finally:
         process.kill()
         process.wait()
     assert [verdict.raw for verdict in far] == [verdict.raw for verdict in here]
 
 
-# ------------------------------------------------------------------------------------------------ one server
+# --- one server ---
 def test_order_is_kept_in_a_bounded_pool():
     with JudgeServer(slowly) as server:
         verdicts = ask(v.VisualERM(server.url, workers=3), 24)
     assert shades(verdicts) == [str(n) for n in range(24)] and 2 <= server.most <= 3
-    assert {(body["model"], body["temperature"], body["max_tokens"]) for body in server.bodies} == {("fake", 0, 512)}
+    assert ({(body["model"], body["temperature"], body["max_tokens"]) for body in server.bodies}
+            == {("fake", 0, 512)})
 
 
 ONE = {  # troubles of the requests in turn -> readable, what the reason says, requests
@@ -131,8 +137,9 @@ ONE = {  # troubles of the requests in turn -> readable, what the reason says, r
 def test_what_becomes_of_bad_replies(name):
     trouble, readable, words, requests = ONE[name]
     with JudgeServer(lambda body: CLEAN, "ok", *trouble) as server:
-        judge = v.VisualERM(server.url, workers=1, timeout=0.8 if trouble[0] in ("stall", "drip") else 30)
-        good, verdict = ask(judge, 2, "table")                           # a good one first, or all would have failed
+        judge = v.VisualERM(server.url, workers=1,
+                            timeout=0.8 if trouble[0] in ("stall", "drip") else 30)
+        good, verdict = ask(judge, 2, "table")  # a good one first, or all would have failed
     assert good.readable and verdict.readable == readable and len(server.bodies) == 1 + requests
     assert (verdict.notes == []) if readable else words in verdict.notes[0]
     assert words.startswith(NO_REPLY) == "".join(verdict.notes).startswith(NO_REPLY)
@@ -141,7 +148,8 @@ def test_what_becomes_of_bad_replies(name):
 def test_a_reasoning_model_gets_the_limit_under_its_other_name():
     def answer(body):
         if "max_tokens" in body:
-            return 400, {"error": {"message": "'max_tokens' is not supported. Use 'max_completion_tokens' instead."}}
+            return 400, {"error": {"message": "'max_tokens' is not supported. "
+                                              "Use 'max_completion_tokens' instead."}}
         return CLEAN
 
     with JudgeServer(answer) as server:
@@ -152,10 +160,13 @@ def test_a_reasoning_model_gets_the_limit_under_its_other_name():
 
 @pytest.mark.parametrize("urls, words", [
     ("http://127.0.0.1:9/v1", "No server answers at http://127.0.0.1:9/v1 .APIConnectionError"),
-    ("http://127.0.0.1:9,http://127.0.0.1:9/v2", "No server answers at http://127.0.0.1:9/v1, http://127.0.0.1:9/v2 "),
-    ("{url}", "InternalServerError.*name its model if it lists none: http://127.0.0.1:[0-9]*/v1#name"),
+    ("http://127.0.0.1:9,http://127.0.0.1:9/v2",
+     "No server answers at http://127.0.0.1:9/v1, http://127.0.0.1:9/v2 "),
+    ("{url}",
+     "InternalServerError.*name its model if it lists none: http://127.0.0.1:[0-9]*/v1#name"),
     ("{url},localhost:8000", "'localhost:8000' is no URL"),
-    ("http://127.0.0.1:9/v1#named", "at http://127.0.0.1:9/v1 gave no answer at all .no reply: APIConnectionError"),
+    ("http://127.0.0.1:9/v1#named",
+     "at http://127.0.0.1:9/v1 gave no answer at all .no reply: APIConnectionError"),
 ])
 def test_no_server_is_a_sentence(urls, words):
     with JudgeServer(None) as server, pytest.raises(InputError, match=words):
@@ -164,7 +175,8 @@ def test_no_server_is_a_sentence(urls, words):
 
 
 def test_ctrl_c_waits_for_answers_under_way_and_asks_no_more():
-    signal.signal(signal.SIGINT, signal.default_int_handler)               # a shell's background jobs are deaf to it
+    # a shell's background jobs are deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     started, release, got = threading.Event(), threading.Event(), []
 
     def answer(body):
@@ -183,12 +195,13 @@ def test_ctrl_c_waits_for_answers_under_way_and_asks_no_more():
         client = Server(server.url, workers=2)
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
-            client.ask_all([v.judge_messages("svg", WHITE, WHITE)] * 20, 10, each=lambda *said: got.append(said))
-    assert len(server.bodies) == len(got) <= 3                         # all that was asked is there; not 20
+            client.ask_all([v.judge_messages("svg", WHITE, WHITE)] * 20, 10,
+                           each=lambda *said: got.append(said))
+    assert len(server.bodies) == len(got) <= 3  # all that was asked is there; not 20
     assert all(said[1:] == (CLEAN, "", (1000, 10)) for said in got)
 
 
-# ------------------------------------------------------------------------------------------------ several servers
+# --- several servers ---
 def urls(*servers):
     return ",".join(server.url for server in servers)
 
@@ -200,14 +213,16 @@ def test_several_servers_share_the_work():
     assert min(len(one.bodies), len(two.bodies)) >= 6 and max(one.most, two.most) == 2
 
 
-@pytest.mark.parametrize("trouble, tried_again", [("drop", False), ("stall", False), ("html", False), ("shape", False),
-                                                  ("500", True), ("429", True)])
+@pytest.mark.parametrize("trouble, tried_again", [
+    ("drop", False), ("stall", False), ("html", False), ("shape", False),
+    ("500", True), ("429", True)])
 def test_the_work_of_a_bad_server_goes_to_the_others(trouble, tried_again, capsys):
     with JudgeServer(shade, *[trouble] * 99) as bad, JudgeServer(slowly) as good:
-        verdicts = ask(v.VisualERM(urls(bad, good), workers=2, timeout=1.5 if trouble == "stall" else 30), 24)
+        judge = v.VisualERM(urls(bad, good), workers=2, timeout=1.5 if trouble == "stall" else 30)
+        verdicts = ask(judge, 24)
     told = capsys.readouterr().err
     assert shades(verdicts) == [str(n) for n in range(24)] and len(good.bodies) == 24
-    assert (len(bad.bodies) > 2) == tried_again                                   # busy is not dead
+    assert (len(bad.bodies) > 2) == tried_again  # busy is not dead
     assert told.count(f"No answer from {bad.url}") == (0 if tried_again else 1)
 
 
@@ -254,7 +269,7 @@ def test_a_patient_judge_waits_while_all_servers_are_dead(pauses, monkeypatch):
     back, sleep = [], time.sleep
 
     def wait(seconds):
-        if seconds >= 5 and not back:                                  # one comes back while the judge waits for it
+        if seconds >= 5 and not back:  # one comes back while the judge waits for it
             back.append(JudgeServer(shade, port=two.server_port).__enter__())
         sleep(seconds)
 
@@ -266,11 +281,13 @@ def test_a_patient_judge_waits_while_all_servers_are_dead(pauses, monkeypatch):
         ask(impatient)
 
 
-SILENCE = {  # troubles in turn (three for a question: it is asked again twice), seconds of patience ->
-    # which of 3 verdicts are readable, pauses, requests
+# Troubles in turn (three for a question: it is asked again twice), seconds of patience ->
+# which of 3 verdicts are readable, pauses, requests
+SILENCE = {
     "no patience": (["ok", *["500"] * 3], 0, [True, False, True], [], 5),
     "silent once": (["ok", *["500"] * 3], 60, [True, True, True], [5], 6),
-    "silent for long": (["ok", *["500"] * 6, "ok", *["500"] * 9], 60, [True, True, True], [5, 10, 20, 40], 18),
+    "silent for long": (["ok", *["500"] * 6, "ok", *["500"] * 9], 60, [True, True, True],
+                        [5, 10, 20, 40], 18),
     "refused": (["ok", "400"], 60, [True, False, True], [], 3),
     "silent, then refused": (["ok", *["drop"] * 3, "ok", "400"], 60, [True, False, True], [5], 6),
 }
@@ -289,6 +306,7 @@ def test_only_what_got_no_reply_is_asked_again(name, pauses):
 def test_patience_ends_with_a_sentence(patience, waits, pauses):
     with JudgeServer(shade, "ok", *["500"] * 99) as server:
         judge = v.VisualERM(server.url, workers=1, patience=patience)
-        with pytest.raises(InputError, match=f"1 of 2 .* got no reply: .* did not reply for {sum(waits)} s"):
+        with pytest.raises(InputError,
+                           match=f"1 of 2 .* got no reply: .* did not reply for {sum(waits)} s"):
             ask(judge, 2)
     assert pauses == waits

@@ -1,4 +1,6 @@
-"""train_sft.py: what the loss covers, the optimiser, and a killed run that goes on to the same losses."""
+"""train_sft.py: what the loss covers, the optimiser, and a killed run that goes on to the same
+losses.
+"""
 import csv
 import json
 import os
@@ -18,7 +20,8 @@ from data.samples import STOP, code_sample, judge_sample, revision_sample, train
 from data.verdict import Verdict
 from visual_erm import code_messages, judge_messages
 
-SMALL = ["--steps", 6, "--batch", 4, "--micro", 2, "--save_every", 3, "--log_every", 1, "--eval_pairs", 4]
+SMALL = ["--steps", 6, "--batch", 4, "--micro", 2, "--save_every", 3, "--log_every", 1,
+         "--eval_pairs", 4]
 
 
 @pytest.fixture(scope="module")
@@ -45,32 +48,37 @@ def test_labels_cover_the_answer_and_the_stop_token_only(pairs_folder, loaded, m
     ([(0, 0, 16, 16)], 1, "0"),
     ([(17, 33, 18, 34), (112, 112, 128, 128)], 1, "17 63"),
     ([(8, 8, 24, 24)], 1, "0 1 8 9"),
-    ([(17, 33, 18, 34)], 2, "4"),                                        # 2 x 2 patches are one image token
+    ([(17, 33, 18, 34)], 2, "4"),  # 2 x 2 patches are one image token
 ])
 def test_patch_labels_say_where_two_pictures_differ(loaded, boxes, merge, expected):
     _, processor = loaded
     images = Image.new("RGB", (128, 128), "white"), Image.new("RGB", (128, 128), "white")
     for box in boxes:
         images[1].paste("red", box)
-    compared, read = (judge_messages("svg", *images), "{}"), (code_messages("svg", images[0]), "<svg/>")
+    compared = judge_messages("svg", *images), "{}"
+    read = code_messages("svg", images[0]), "<svg/>"
     processor.image_processor.merge_size = merge
     try:
         samples = [read, compared, read, compared]
-        plain, batch = training_batch(processor, samples), training_batch(processor, samples, differences=True)
+        plain = training_batch(processor, samples)
+        batch = training_batch(processor, samples, differences=True)
     finally:
         processor.image_processor.merge_size = 1
     extra = batch["labels"].where(plain["labels"] == -100, -100)
     words = ["".join(processor.tokenizer.convert_ids_to_tokens(row[row != -100])) for row in extra]
     assert words[0] == words[2] == "" and words[1] == words[3] and len(words[1]) == 64 // merge ** 2
-    assert [i for i, word in enumerate(words[1]) if word == "1"] == [int(word) for word in expected.split()]
+    assert ([i for i, word in enumerate(words[1]) if word == "1"]
+            == [int(word) for word in expected.split()])
     assert torch.equal(batch["labels"].where(plain["labels"] != -100, -100), plain["labels"])
     at = (batch["labels"] != -100) & (plain["labels"] == -100)
-    assert (batch["input_ids"][:, :-1][at[:, 1:]] == processor.image_token_id).all()     # asked right after the token
+    # asked right after the token
+    assert (batch["input_ids"][:, :-1][at[:, 1:]] == processor.image_token_id).all()
 
 
 def test_padding_does_not_change_the_loss(pairs_folder, loaded):
     model, processor = loaded
-    samples = sorted((judge_sample(pair) for pair in read_pairs(pairs_folder)[:6]), key=lambda sample: len(sample[1]))
+    samples = sorted((judge_sample(pair) for pair in read_pairs(pairs_folder)[:6]),
+                     key=lambda sample: len(sample[1]))
     short, long = samples[0], samples[-1]
     with torch.no_grad():
         together = model(**training_batch(processor, [short, long])).logits[0]
@@ -96,7 +104,8 @@ def test_a_verdict_to_learn_is_one_the_parser_reads(pairs_folder):
 
 
 def test_muon_and_adamw_are_torchs_own(monkeypatch):
-    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)                    # torch's Muon in float32, as ours
+    # Torch's Muon in float32, as ours
+    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
 
     def network():
         torch.manual_seed(0)
@@ -119,7 +128,7 @@ def test_muon_and_adamw_are_torchs_own(monkeypatch):
             loss(net).backward()
             for stepper in steppers:
                 stepper.step()
-        if step == 1:                                                  # a saved and loaded state goes on the same way
+        if step == 1:  # a saved and loaded state goes on the same way
             state = optimiser.state_dict()
             optimiser = MuonAdamW(ours, lr=0.1)
             optimiser.load_state_dict(state)
@@ -128,17 +137,20 @@ def test_muon_and_adamw_are_torchs_own(monkeypatch):
 
 
 def rows(out):
-    return [(row["step"], row["loss"]) for row in csv.DictReader(open(out / "log.csv")) if row["loss"]]
+    return [(row["step"], row["loss"]) for row in csv.DictReader(open(out / "log.csv"))
+            if row["loss"]]
 
 
 @pytest.mark.parametrize("how, weights", [
     (["--rank", 4], "adapter_model.safetensors"),
-    (["--full", "--optim", "muon", "--differences"], "model.safetensors"),                     # how data/tiny/judge was made
+    # how data/tiny/judge was made
+    (["--full", "--optim", "muon", "--differences"], "model.safetensors"),
 ], ids=["lora", "full"])
 def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, tmp_path, how, weights):
     command = ["train_sft.py", "--data", pairs_folder, *how, *SMALL, "--out"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    one, other = start(*command, whole), start(*command, broken)                # side by side: two cores, half the time
+    # side by side: two cores, half the time
+    one, other = start(*command, whole), start(*command, broken)
     while not (broken / "state/checkpoint-3/trainer_state.json").exists() and other.poll() is None:
         time.sleep(0.02)
     os.killpg(other.pid, signal.SIGKILL)
@@ -153,14 +165,15 @@ def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, tmp_path, how, we
     assert json.loads((whole / "config.json").read_text())["full"] == ("--full" in how)
     assert "always no error" in said
     model, _ = load_model(str(whole / "checkpoint"))
-    assert sum(p.numel() for p in model.parameters()) > 1e6 and getattr(model.config, "use_cache", True)
+    assert (sum(p.numel() for p in model.parameters()) > 1e6
+            and getattr(model.config, "use_cache", True))
     assert "peak_gb" in (whole / "log.csv").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize("states, chosen", [
     ({}, None),
     ({3: "{}", 6: "{}"}, "checkpoint-6"),
-    ({9: "{}", 12: '{"epoch": 0.'}, "checkpoint-9"),                          # killed while it was written
+    ({9: "{}", 12: '{"epoch": 0.'}, "checkpoint-9"),  # killed while it was written
     ({6: None}, None),
 ])
 def test_resume_takes_the_last_whole_state(tmp_path, states, chosen):
@@ -174,12 +187,14 @@ def test_resume_takes_the_last_whole_state(tmp_path, states, chosen):
 
 def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, tmp_path):
     done = script("train_sft.py", "--data", pairs_folder, "--out", tmp_path, "--quantize", "--rank",
-                  4, "--steps", 2, "--batch", 2, "--micro", 2, "--log_every", 1, "--save_every", 9, "--eval_pairs", 2)
+                  4, "--steps", 2, "--batch", 2, "--micro", 2, "--log_every", 1, "--save_every", 9,
+                  "--eval_pairs", 2)
     assert done.returncode == 0, done.stderr
     assert all(float(loss) > 0 for _, loss in rows(tmp_path)) and len(rows(tmp_path)) == 2
     model, _ = load_model(str(tmp_path / "checkpoint"), quantize=True)
     layer = model.get_submodule("base_model.model.model.language_model.layers.0.mlp.up_proj")
-    assert type(layer.base_layer).__name__ == "Linear4bit" and layer.lora_B["default"].weight.abs().max() > 0
+    assert (type(layer.base_layer).__name__ == "Linear4bit"
+            and layer.lora_B["default"].weight.abs().max() > 0)
 
 
 @pytest.mark.parametrize("arguments, words", [
@@ -191,8 +206,8 @@ def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, tmp_path):
     (("--optim", "sgd"), "--optim"),
 ])
 def test_mistakes_get_a_sentence(pairs_folder, untrained, tmp_path, capsys, arguments, words):
-    command = {"--data": pairs_folder, "--model": untrained, "--out": tmp_path, "--steps": 1, "--batch": 2, "--micro": 2,
-               "--eval_pairs": 10}
+    command = {"--data": pairs_folder, "--model": untrained, "--out": tmp_path, "--steps": 1,
+               "--batch": 2, "--micro": 2, "--eval_pairs": 10}
     command |= dict([arguments])
     assert train_sft.main([*(str(word) for pair in command.items() for word in pair)]) == 2
     assert words in capsys.readouterr().err

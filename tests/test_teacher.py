@@ -1,4 +1,6 @@
-"""data/teacher.py against a local server that also misbehaves: labels, filters, edits, never two bills for a pair."""
+"""data/teacher.py against a local server that also misbehaves: labels, filters, edits, never two
+bills for a pair.
+"""
 import json
 import os
 import re
@@ -57,7 +59,8 @@ def shown(pair):
 
 
 def run(server, out, *flags, folder=EXAMPLES):
-    return teacher.main([str(folder), "--teacher", f"{server.url}#wise", "--out", str(out), *map(str, flags)])
+    return teacher.main([str(folder), "--teacher", f"{server.url}#wise", "--out", str(out),
+                         *map(str, flags)])
 
 
 def bills(*servers):
@@ -69,18 +72,21 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-# ------------------------------------------------------------------------------------------------ labels
+# --- labels ---
 def test_a_perfect_teacher_gives_the_measured_labels(tmp_path, capsys):
     with JudgeServer(perfect) as server:
         assert run(server, tmp_path, "--price_in", 1000, "--price_out", 5000, "--workers", 2) == 0
     told, made = capsys.readouterr().out, read_pairs(tmp_path)
-    assert "6 answers paid so far: 6000 tokens read, 60 written, 6.30 dollars" in told and "left out" not in told
-    assert re.search(r"\| wise +\| 100.0/100.0/.*\| 0 of 6", told) and "6 of 6 pairs" in told and server.most <= 2
+    assert ("6 answers paid so far: 6000 tokens read, 60 written, 6.30 dollars" in told
+            and "left out" not in told)
+    assert (re.search(r"\| wise +\| 100.0/100.0/.*\| 0 of 6", told) and "6 of 6 pairs" in told
+            and server.most <= 2)
     rows, sources = lines(tmp_path / "pairs.jsonl"), lines(EXAMPLES / "pairs.jsonl")
     assert len(rows) == len(made) == len(PAIRS) == 6
     for row, source in zip(rows, sources):
         assert set(row) == FIELDS and row["source"] == source["source"]
-        assert all(row[key] == source[key] for key in ("id", "category", "human_errors", "gt_code", "pred_code"))
+        assert all(row[key] == source[key]
+                   for key in ("id", "category", "human_errors", "gt_code", "pred_code"))
     bodies = sorted(server.bodies, key=lambda body: PAIRS.index(pair_of(body)))
     for pair, source, body in zip(made, PAIRS, bodies, strict=True):
         assert shown(pair) == [picture.tobytes() for picture in pictures(body)]
@@ -90,10 +96,11 @@ def test_a_perfect_teacher_gives_the_measured_labels(tmp_path, capsys):
 
 
 def test_what_is_left_out(tmp_path, capsys):
-    invented = Verdict("chart", [Discrepancy("text_error", 2, "x ticks", "reads 'Zebra'")]).to_json()
+    invented = Verdict("chart",
+                       [Discrepancy("text_error", 2, "x ticks", "reads 'Zebra'")]).to_json()
     cut_off = PAIRS[3].truth.to_json()[:-60] + ',{"category":"text_er'
-    answers = {PAIRS[0].id: invented, PAIRS[1].id: "I would rather not.", PAIRS[2].id: '{"errors":[]}',
-               PAIRS[3].id: cut_off}
+    answers = {PAIRS[0].id: invented, PAIRS[1].id: "I would rather not.",
+               PAIRS[2].id: '{"errors":[]}', PAIRS[3].id: cut_off}
     with JudgeServer(lambda body: answers.get(pair_of(body).id) or perfect(body)) as server:
         assert run(server, tmp_path) == 0
     told = capsys.readouterr().out
@@ -102,8 +109,11 @@ def test_what_is_left_out(tmp_path, capsys):
     assert [pair.id for pair in read_pairs(tmp_path)] == [pair.id for pair in PAIRS[4:]]
 
 
-TABLE = [{"task": "table", "tables": [{"cells": [{"text": "Net income"}, {"text": "-88"}, {"text": "7.5 %"}]}]}] * 2
-FILTERS = [  # location, description, does filter 1 leave it out, does filter 2; row 3, column 2 is measured to be wrong
+TABLE = [{"task": "table",
+          "tables": [{"cells": [{"text": "Net income"}, {"text": "-88"}, {"text": "7.5 %"}]}]}] * 2
+# Location, description, does filter 1 leave it out, does filter 2; row 3, column 2 is measured
+# to be wrong
+FILTERS = [
     ("row 3, column 2", "reads '-88', should be '7.5 %'", False, False),
     ("third row, 2nd column", "the number is wrong", False, False),
     ("row 3, column 2", "reads “net  Income”", False, False),
@@ -120,40 +130,48 @@ FILTERS = [  # location, description, does filter 1 leave it out, does filter 2;
 @pytest.mark.parametrize("location, description, first, second", FILTERS)
 def test_filters(location, description, first, second):
     error = Discrepancy("text_error", 2, location, description)
-    measured = [Discrepancy("numeric_error", 3, "row 3, column 2", "reads '-88', should be '7.5 %'")]
-    assert teacher.invents(error, TABLE) == first and teacher.contradicts("table", error, measured) == second
+    measured = [Discrepancy("numeric_error", 3, "row 3, column 2",
+                            "reads '-88', should be '7.5 %'")]
+    assert (teacher.invents(error, TABLE) == first
+            and teacher.contradicts("table", error, measured) == second)
 
 
 def test_exact_labels_pass_both_filters_and_those_of_other_pairs_do_not():
     pairs = [pair for pair in read_pairs(ROOT / "data/bench") if pair.task != "chart"]
-    programs = [(pair.task, side.code) for pair in pairs for side in (pair.reference, pair.rendering)]
+    programs = [(pair.task, side.code) for pair in pairs
+                for side in (pair.reference, pair.rendering)]
     drawn = render_many(programs, size=128)
     scenes = [[one.scene, two.scene] for one, two in zip(drawn[::2], drawn[1::2])]
     errors = [pair.truth.errors for pair in pairs]
 
     def left_out(shift):
-        """Share of the errors that do not pass, each held against the pair `shift` places further on."""
+        """Share of the errors that do not pass, each held against the pair `shift` places further
+        on.
+        """
         found = []
         for i in range(len(pairs)):
             j = (i + shift) % len(pairs)
             found += [teacher.invents(error, scenes[j])
-                      or teacher.contradicts(pairs[j].task, error, errors[j]) for error in errors[i]]
+                      or teacher.contradicts(pairs[j].task, error, errors[j])
+                      for error in errors[i]]
         return sum(found) / len(found)
 
-    assert left_out(0) == 0 and left_out(2) > 0.8                             # tables and drawings come in turn
+    assert left_out(0) == 0 and left_out(2) > 0.8  # tables and drawings come in turn
 
 
-# ------------------------------------------------------------------------------------------------ bills
+# --- bills ---
 @pytest.mark.parametrize("trouble, missing", [
-    (["429", "ok", "429"], 0), (["500", "500"], 0), (["stall"], 0), (["cut", "drop"], 0), (["later"], 0),
-    (["ok", "400"], 1), (["ok", "json", "html", "shape"], 3), (["ok"] + ["500"] * 7, 1),
+    (["429", "ok", "429"], 0), (["500", "500"], 0), (["stall"], 0), (["cut", "drop"], 0),
+    (["later"], 0), (["ok", "400"], 1), (["ok", "json", "html", "shape"], 3),
+    (["ok"] + ["500"] * 7, 1),
 ])
 def test_a_second_run_asks_only_for_what_got_no_answer(trouble, missing, quick, tmp_path, capsys):
     flags = "--workers", 1, "--timeout", 1.5 if "stall" in trouble else 60
     with JudgeServer(perfect, *trouble) as first:
         assert run(first, tmp_path, *flags, folder=quick) == 0
     told = capsys.readouterr().out
-    assert len(lines(tmp_path / "pairs.jsonl")) == 4 - missing and ("asked again next time" in told) == bool(missing)
+    assert (len(lines(tmp_path / "pairs.jsonl")) == 4 - missing
+            and ("asked again next time" in told) == bool(missing))
     with JudgeServer(perfect) as second:
         assert run(second, tmp_path, *flags, folder=quick) == 0
     assert len(second.bodies) == missing and bills(first, second) == QUICK
@@ -163,12 +181,14 @@ def test_a_second_run_asks_only_for_what_got_no_answer(trouble, missing, quick, 
 def test_nonsense_is_paid_once_and_a_larger_limit_goes_on(quick, tmp_path):
     with JudgeServer(lambda body: "no idea") as server:
         for limit, asked in ((2, 2), (2, 2), (4, 4), (1, 4)):
-            assert run(server, tmp_path, "--limit", limit, folder=quick) == 0 and len(server.bodies) == asked
+            assert (run(server, tmp_path, "--limit", limit, folder=quick) == 0
+                    and len(server.bodies) == asked)
     assert (tmp_path / "pairs.jsonl").read_text() == ""
 
 
 def test_ctrl_c_keeps_every_answer_that_was_paid(tmp_path, capsys):
-    signal.signal(signal.SIGINT, signal.default_int_handler)               # a shell's background jobs are deaf to it
+    # a shell's background jobs are deaf to it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     once = iter([True])
 
     def slow(body):
@@ -180,12 +200,14 @@ def test_ctrl_c_keeps_every_answer_that_was_paid(tmp_path, capsys):
     with JudgeServer(slow) as server:
         assert run(server, tmp_path, "--workers", 2) == 130
     kept = len(lines(tmp_path / "answers.jsonl"))
-    assert 3 <= kept == len(server.answered) <= 4 and f"Stopped; {kept} answers are kept" in capsys.readouterr().err
+    assert (3 <= kept == len(server.answered) <= 4
+            and f"Stopped; {kept} answers are kept" in capsys.readouterr().err)
     with open(tmp_path / "answers.jsonl", "a") as file:
-        file.write('{"id": "chart-0')                                                    # and then it was killed, too
+        file.write('{"id": "chart-0')  # and then it was killed, too
     with JudgeServer(perfect) as again:
         assert run(again, tmp_path) == 0
-    assert bills(server, again) == {pair.id: 1 for pair in PAIRS} and len(lines(tmp_path / "pairs.jsonl")) == 6
+    assert (bills(server, again) == {pair.id: 1 for pair in PAIRS}
+            and len(lines(tmp_path / "pairs.jsonl")) == 6)
 
 
 def test_a_server_that_dies_ends_the_run_and_costs_nothing(quick, tmp_path, capsys, monkeypatch):
@@ -193,23 +215,26 @@ def test_a_server_that_dies_ends_the_run_and_costs_nothing(quick, tmp_path, caps
     monkeypatch.setattr(teacher, "RETRIES", 1)
     with JudgeServer(perfect, "ok", "ok", *["drop"] * 99) as dying:
         assert run(dying, tmp_path, "--workers", 1, folder=quick) == 2
-    assert "gave no answer at all" in (told := capsys.readouterr().err) and "2 answers are kept" in told
-    assert len(dying.bodies) == 6                                              # 2 answers, 2 questions asked twice
+    assert ("gave no answer at all" in (told := capsys.readouterr().err)
+            and "2 answers are kept" in told)
+    assert len(dying.bodies) == 6  # 2 answers, 2 questions asked twice
     with JudgeServer(perfect) as again:
         assert run(again, tmp_path, folder=quick) == 0
     assert bills(dying, again) == QUICK
 
 
-# ------------------------------------------------------------------------------------------------ edits
+# --- edits ---
 def test_edits_are_rendered_and_measured(tmp_path, capsys):
     one, two, three, four = [pair for pair in PAIRS if pair.task != "chart"]
     answers = {one.id: f"Here:\n```html\n{one.rendering.code}\n```", two.id: two.reference.code,
                three.id: "<svg><circle", four.id: four.rendering.code}
-    with JudgeServer(lambda body: answers.get(pair_of(body).id, "import matplotlib.pyplot as plt\n1/0")) as server:
+    broken = "import matplotlib.pyplot as plt\n1/0"
+    with JudgeServer(lambda body: answers.get(pair_of(body).id, broken)) as server:
         assert run(server, tmp_path, "--edit") == 0
-        assert run(server, tmp_path, "--edit") == 0                                                   # nothing is asked
+        assert run(server, tmp_path, "--edit") == 0  # nothing is asked
     told, made = capsys.readouterr().out, read_pairs(tmp_path)
-    assert "left out, 1 pairs: nothing visible changed" in told and "left out, 3 pairs: do not render" in told
+    assert ("left out, 1 pairs: nothing visible changed" in told
+            and "left out, 3 pairs: do not render" in told)
     assert [(pair.id, pair.truth.errors, pair.rendering.code) for pair in made] == [
         (pair.id, pair.truth.errors, pair.rendering.code) for pair in (one, four)]
     assert [set(row) for row in lines(tmp_path / "pairs.jsonl")] == [FIELDS] * 2
@@ -217,10 +242,11 @@ def test_edits_are_rendered_and_measured(tmp_path, capsys):
     assert len(server.bodies) == 6 and server.bodies[0]["temperature"] == 1.0
     kinds = [re.findall(r"^- (\w+): ", question(body), re.M) for body in server.bodies]
     assert all(1 <= len(set(names)) == len(names) <= 4 for names in kinds)
-    assert all(isinstance(body["messages"][0]["content"], list) and not pictures(body) for body in server.bodies)
+    assert all(isinstance(body["messages"][0]["content"], list) and not pictures(body)
+               for body in server.bodies)
 
 
-# ------------------------------------------------------------------------------------------------ mistakes
+# --- mistakes ---
 MISTAKES = {  # flags, words of the sentence
     "no teacher": ([], "--teacher names server and model"),
     "no model": (["--teacher", "http://127.0.0.1:9/v1"], "--teacher names server and model"),
@@ -229,13 +255,18 @@ MISTAKES = {  # flags, words of the sentence
     "no key": (["--teacher", "{url}#m"], "this is a 401"),
     "no workers": (["--teacher", "{url}#m", "--workers", "0"], "cannot be negative"),
     "limit under 0": (["--teacher", "{url}#m", "--limit", "-1"], "cannot be negative"),
-    "out is the folder": (["--teacher", "{url}#m", "--out", "{tmp}/same", "--folder", "{tmp}/same"], "another --out"),
+    "out is the folder": (["--teacher", "{url}#m", "--out", "{tmp}/same", "--folder", "{tmp}/same"],
+                          "another --out"),
     "other settings": (["--teacher", "{url}#m", "--out", "{tmp}/made"], "made with other settings"),
-    "broken answers": (["--teacher", "{url}#m", "--out", "{tmp}/broken"], "answers.jsonl:1 is no answer"),
-    "no folder": (["--teacher", "{url}#m", "--folder", "{tmp}/none"], "none is neither a .jsonl file nor a folder that holds one"),
-    "no programs": (["--teacher", "{url}#m", "--folder", "{tmp}/bare"], "pairs.jsonl:2 lacks gt_code or pred_code"),
+    "broken answers": (["--teacher", "{url}#m", "--out", "{tmp}/broken"],
+                       "answers.jsonl:1 is no answer"),
+    "no folder": (["--teacher", "{url}#m", "--folder", "{tmp}/none"],
+                  "none is neither a .jsonl file nor a folder that holds one"),
+    "no programs": (["--teacher", "{url}#m", "--folder", "{tmp}/bare"],
+                    "pairs.jsonl:2 lacks gt_code or pred_code"),
     "an id twice": (["--teacher", "{url}#m", "--folder", "{tmp}/twice"], "the same id twice"),
-    "out is a file": (["--teacher", "{url}#m", "--out", "{tmp}/file"], "could not be read or written"),
+    "out is a file": (["--teacher", "{url}#m", "--out", "{tmp}/file"],
+                      "could not be read or written"),
 }
 
 
@@ -250,7 +281,8 @@ def test_mistakes_get_a_sentence(name, tmp_path, capsys, monkeypatch):
     (tmp_path / "made/config.json").write_text("{}")
     (tmp_path / "broken/answers.jsonl").write_text('{"id": 3}\n')
     rows = lines(EXAMPLES / "pairs.jsonl")
-    bare, twice = [rows[0], rows[1] | {"pred_code": None}], [rows[0], rows[2] | {"id": rows[0]["id"]}]
+    bare = [rows[0], rows[1] | {"pred_code": None}]
+    twice = [rows[0], rows[2] | {"id": rows[0]["id"]}]
     for made, chosen in (("bare", bare), ("twice", twice)):
         shutil.copytree(EXAMPLES / "images", tmp_path / made / "images")
         (tmp_path / made / "pairs.jsonl").write_text("\n".join(map(json.dumps, chosen)))

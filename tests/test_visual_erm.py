@@ -1,4 +1,6 @@
-"""visual_erm.py: tables of input and expected output; a random Qwen3-VL of 0.1 M weights plays the judge."""
+"""visual_erm.py: tables of input and expected output; a random Qwen3-VL of 0.1 M weights plays the
+judge.
+"""
 import json
 import random
 import time
@@ -24,7 +26,8 @@ from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPi
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 import visual_erm as v
-from conftest import mistake
+from conftest import field_cases, mistake
+from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards, ssim, teds
 from data.models import (
     PRESETS,
@@ -46,8 +49,8 @@ TEMPLATE = """{%- for message in messages %}<|im_start|>{{ message.role }}
 {% elif 'text' in part %}{{ part.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>",
-           "<|video_pad|>"]
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
+           "<|image_pad|>", "<|video_pad|>"]
 
 
 @pytest.fixture(scope="module")
@@ -61,24 +64,27 @@ def folder(tmp_path_factory):
     bpe.decoder = decoders.ByteLevel()
     corpus = [f(task) for f in (v.judge_prompt, v.code_prompt) for task in CATEGORIES]
     bpe.train_from_iterator(corpus, trainers.BpeTrainer(
-        vocab_size=600, special_tokens=SPECIAL, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>",
-                                        chat_template=TEMPLATE)
-    images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=1, temporal_patch_size=2, image_mean=[0.5] * 3,
-                                        image_std=[0.5] * 3, size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128})
+        vocab_size=600, special_tokens=SPECIAL, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>",
+                                        pad_token="<|endoftext|>", chat_template=TEMPLATE)
+    images = Qwen2VLImageProcessorPil(patch_size=16, merge_size=1, temporal_patch_size=2,
+                                      image_mean=[0.5] * 3, image_std=[0.5] * 3,
+                                      size={"shortest_edge": 64 * 64, "longest_edge": 128 * 128})
     ids = {f"{key}_token_id": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for key, name in
            {"image": "image_pad", "video": "video_pad", "vision_start": "vision_start",
             "vision_end": "vision_end"}.items()}
     torch.manual_seed(0)
     Qwen3VLForConditionalGeneration(Qwen3VLConfig(
-        text_config=dict(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64, num_hidden_layers=2,
-                         num_attention_heads=4, num_key_value_heads=2, head_dim=16, max_position_embeddings=4096,
-                         rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [4, 2, 2],
-                                          "mrope_interleaved": True}),
-        vision_config=dict(depth=2, hidden_size=64, intermediate_size=64, num_heads=4, patch_size=16,
-                           spatial_merge_size=1, temporal_patch_size=2, out_hidden_size=64,
-                           num_position_embeddings=64, deepstack_visual_indexes=[0]),
+        text_config=dict(vocab_size=len(tokenizer), hidden_size=64, intermediate_size=64,
+                         num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+                         head_dim=16, max_position_embeddings=4096,
+                         rope_parameters={"rope_type": "default", "rope_theta": 10000.0,
+                                          "mrope_section": [4, 2, 2], "mrope_interleaved": True}),
+        vision_config=dict(depth=2, hidden_size=64, intermediate_size=64, num_heads=4,
+                           patch_size=16, spatial_merge_size=1, temporal_patch_size=2,
+                           out_hidden_size=64, num_position_embeddings=64,
+                           deepstack_visual_indexes=[0]),
         tie_word_embeddings=True, **ids)).save_pretrained(path)
     Qwen3VLProcessor(images, tokenizer, chat_template=TEMPLATE).save_pretrained(path)
     return str(path)
@@ -95,14 +101,15 @@ def picture(color="red", size=(128, 128), at=20):
     return image
 
 
-# verdicts
+# --- verdicts ---
 A = ("data_error", 2, "bar 'B'", "value 7, should be 5")
-ENTRY = '{"category":"data_error","severity":2,"location":"bar \'B\'","description":"value 7, should be 5"}'
+ENTRY = ('{"category":"data_error","severity":2,"location":"bar \'B\'",'
+         '"description":"value 7, should be 5"}')
 B = ("data_error", 2, "bar 'C'", "value 7, should be 5")
 OTHER = ENTRY.replace("bar 'B'", "bar 'C'")
 BARE = '{"category": "data_error", "severity": 2}'
-WHOLE = ('{"structure_error_count":0,"data_error_count":1,"text_error_count":0,"style_error_count":0,"errors":['
-         + ENTRY + "]}")
+WHOLE = ('{"structure_error_count":0,"data_error_count":1,"text_error_count":0,'
+         '"style_error_count":0,"errors":[' + ENTRY + "]}")
 
 
 def entry(**changes):
@@ -113,7 +120,8 @@ PARSE = {  # name: (answer, errors, or None if unreadable, a word of the notes)
     "schema": (WHOLE, [A], ""),
     "no error": (Verdict("chart").to_json(), [], ""),
     "fence": (f"```json\n{WHOLE}\n```", [A], ""),
-    "text around": (f"Let me compare {{the two}} images [1].\n{WHOLE}\nHope this helps {{}}!", [A], ""),
+    "text around": (f"Let me compare {{the two}} images [1].\n{WHOLE}\nHope this helps {{}}!", [A],
+                    ""),
     "think": (f'<think>maybe {{"errors": []}}</think>{WHOLE}', [A], ""),
     "think not opened": (f'{{"errors": []}} hmm</think>\n{WHOLE}', [A], ""),
     "think never ends": (f"<think>{WHOLE}", None, "no verdict"),
@@ -128,7 +136,8 @@ PARSE = {  # name: (answer, errors, or None if unreadable, a word of the notes)
     "type": (WHOLE.replace('"category"', '"type"'), [A], ""),
     "spelling": (entry(category="Data Error"), [A], ""),
     "short": (entry(category="data"), [A], ""),
-    "unknown category": (f'{{"errors": [{ENTRY}, {{"category": "layout_error", "severity": 3}}]}}', [A], "layout_error"),
+    "unknown category": (f'{{"errors": [{ENTRY}, {{"category": "layout_error", "severity": 3}}]}}',
+                         [A], "layout_error"),
     "only unknown categories": (entry(category="layout_error"), None, "layout_error"),
     "entry of another kind": (f'{{"errors": ["wrong", null, {ENTRY}]}}', [A], "dropped"),
     "severity as text": (entry(severity="2"), [A], ""),
@@ -143,15 +152,16 @@ PARSE = {  # name: (answer, errors, or None if unreadable, a word of the notes)
     "severity true": (entry(severity=True), [A], "read as 2"),
     "no place": (entry(location=None), [(A[0], 2, "", A[3])], ""),
     "place of another kind": (entry(location=[1, 2]), [(A[0], 2, "[1, 2]", A[3])], ""),
-    "counts disagree": (WHOLE.replace('"data_error_count":1', '"data_error_count":4'), [A], "data_error_count"),
+    "counts disagree": (WHOLE.replace('"data_error_count":1', '"data_error_count":4'), [A],
+                        "data_error_count"),
     "counts only, zero": ('{"data_error_count": 0, "text_error_count": 0}', [], "without a list"),
     "counts only": ('{"data_error_count": 2}', None, "without a list"),
-    "no list": ('{"errors": "none"}', None, "without a list"),
+    "no list": ('{"errors": 7}', None, "dropped"),
     "cut off": (WHOLE[:-2] + ', {"category": "text_error", "sev', [A], "cut off"),
     "cut off, two errors": (WHOLE[:-2] + f", {OTHER}, {ENTRY[:30]}", [A, B], "cut off"),
-    "cut off at once": (WHOLE[:-30], None, "no verdict"),
+    "cut off at once": (WHOLE[:-30], None, "cut off"),
     "cut off after an empty list": ('{"data_error_count":0,"errors":[]', [], ""),
-    "comma at the end": (WHOLE[:-2] + ",]}", [A], "broken"),
+    "comma at the end": (WHOLE[:-2] + ",]}", [A], ""),
     "code": ('plt.bar({"a": 1}, [{"type": "bar"}])', None, "no verdict"),
     "empty": ("", None, "no verdict"),
     "no text": (None, None, "no verdict"),
@@ -168,11 +178,28 @@ def test_parse(name):
     assert note in " ".join(verdict.notes) and (note or not verdict.notes)
 
 
+FIELD = field_cases("verdict")
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_parse_of_answers_from_the_field(name):
+    row = FIELD[name]
+    verdict = Verdict.parse(row["task"], row["input"])
+    assert verdict.readable == (row["expected"] is not None)
+    assert verdict.errors == [Discrepancy(*error) for error in row["expected"] or []]
+
+
+def test_of_a_data_set_s_list_keeps_what_is_listed_twice():
+    errors = Verdict.of("chart", [json.loads(ENTRY)] * 2 + [json.loads(ENTRY) | {"category": "none"}])
+    assert errors.errors == [Discrepancy(*A)] * 2 and "dropped" in errors.notes[0]
+
+
 def test_parse_gives_back_what_to_json_wrote():
     rng = random.Random(0)
     for task in CATEGORIES:
         for n in range(6):
-            verdict = Verdict(task, [Discrepancy(rng.choice(CATEGORIES[task]), rng.randint(1, 3), f'{k} a "b" {{', "é\n}]")
+            verdict = Verdict(task, [Discrepancy(rng.choice(CATEGORIES[task]), rng.randint(1, 3),
+                                                 f'{k} a "b" {{', "é\n}]")
                                      for k in range(n)])
             again = Verdict.parse(task, verdict.to_json())
             assert again.errors == verdict.errors and again.readable and not again.notes
@@ -181,23 +208,37 @@ def test_parse_gives_back_what_to_json_wrote():
 
 def test_parse_never_raises():
     rng = random.Random(0)
-    pieces = ['{"', '"errors"', ":", "[", "]", "}", "{", '"category"', '"data"', '"severity"', "3", "null", "NaN", "1e999",
-              ",", "```json", "<think>", "</think>", '"\\ud800"', '_count"', "\\", '"', " ", "\n", "\0", "9" * 5000]
+    pieces = ['{"', '"errors"', ":", "[", "]", "}", "{", '"category"', '"data"', '"severity"', "3",
+              "null", "NaN", "1e999", ",", "```json", "<think>", "</think>", '"\\ud800"', '_count"',
+              "\\", '"', " ", "\n", "\0", "9" * 5000]
     for i in range(100_000):
         text = ("".join(rng.choices(pieces, k=rng.randint(0, 25))) if i % 2 else
                 "".join(map(chr, rng.choices(range(0x3000), k=rng.randint(0, 30)))))
         Verdict.parse("chart", text).to_json().encode()
 
 
-@pytest.mark.parametrize("text", ["[" * 200_000, '{"a":' * 40_000, '{"errors":[' * 20_000, "<think>" * 30_000,
-                                  '[{"category":"data","severity":1},' * 5_000, '"errors"' * 20_000])
+@pytest.mark.parametrize("text", [
+    "[" * 200_000, '{"a":' * 40_000, '{"errors":[' * 20_000, "<think>" * 30_000,
+    '[{"category":"data","severity":1},' * 5_000, '"errors"' * 20_000, "][{" * 40_000,
+    '{"a":"' + '", "b ' * 20_000, '{"a":"' + "\\u1" * 30_000, "{'a':'" + "//'" * 40_000,
+    "[{" + "/*" * 60_000, '{\\"a\\":' * 20_000, '{"errors":"' + "[{" * 60_000,
+    ", should be " * 10_000])
 def test_parse_is_quick_on_hostile_text(text):
-    start = time.perf_counter()
-    Verdict.parse("chart", text)
-    assert time.perf_counter() - start < 2
+    seconds = min(timeit.repeat(lambda: Verdict.parse("chart", text), number=1, repeat=3,
+                                timer=time.process_time))  # others may be busy on this machine
+    assert seconds < 0.5
 
 
-# rewards
+@pytest.mark.parametrize("completion, answer", [
+    ("<svg/>", "<svg/>"), ([{"role": "assistant", "content": "<svg/>"}], "<svg/>"),
+    ([{"role": "assistant", "content": [{"type": "text", "text": "<svg"}, {"type": "text", "text": "/>"}]}], "<svg/>"),
+    ([{"role": "user", "content": "a"}, {"role": "assistant", "content": None}], ""),
+    ([{"role": "assistant", "content": [{"type": "image"}]}], "")])
+def test_an_answer_of_trl_is_a_text_a_conversation_or_parts(completion, answer):
+    assert answer_in(completion) == answer
+
+
+# --- rewards ---
 def verdict(*severities, task="svg", readable=True):
     return Verdict(task, [Discrepancy("shape_error", s, "", "") for s in severities], readable)
 
@@ -216,10 +257,13 @@ def test_severity_reward(severities, scale, expected):
 
 @pytest.mark.parametrize("verdicts, scale, expected", [
     ([verdict(), verdict(2), verdict(3, 1)], None, [1, 0.5, 0]),
-    ([verdict(2), verdict(1, task="chart"), verdict(1), verdict(task="chart")], None, [0, 0, 0.5, 1]),  # by task
+    # by task
+    ([verdict(2), verdict(1, task="chart"), verdict(1), verdict(task="chart")], None,
+     [0, 0, 0.5, 1]),
     ([verdict(), verdict(3, 3, 3), verdict(readable=False)], 50, [1, 0.82, 0]),
     ([verdict(2), verdict(1), verdict(readable=False)], None, [0, 0.5, 0]),
-    ([verdict(9, readable=False), verdict(2), verdict()], None, [0, 0, 1]),  # it does not count in the maximum
+    # it does not count in the maximum
+    ([verdict(9, readable=False), verdict(2), verdict()], None, [0, 0, 1]),
     ([verdict(readable=False)], None, [0]),
     ([], None, []),
 ])
@@ -231,8 +275,10 @@ DRAWN, BROKEN = Rendering(None, {}), RenderError("syntax", "")
 
 
 @pytest.mark.parametrize("renderings, verdicts, scale, term, expected", [
-    ([DRAWN, DRAWN, DRAWN, BROKEN], [verdict(), verdict(2), verdict(3, 1)], None, 1, [2, 1.5, 1, 0]),
-    ([DRAWN, DRAWN, DRAWN, BROKEN], [verdict(), verdict(3, 3, 3), verdict(readable=False)], 50, 1, [2, 1.82, 1, 0]),
+    ([DRAWN, DRAWN, DRAWN, BROKEN], [verdict(), verdict(2), verdict(3, 1)], None, 1,
+     [2, 1.5, 1, 0]),
+    ([DRAWN, DRAWN, DRAWN, BROKEN], [verdict(), verdict(3, 3, 3), verdict(readable=False)], 50, 1,
+     [2, 1.82, 1, 0]),
     ([BROKEN, DRAWN, BROKEN, DRAWN], [verdict(1), verdict()], None, 1, [0, 1, 0, 2]),
     ([BROKEN, DRAWN], [verdict()], None, 0.25, [0, 1.25]),
     ([BROKEN, BROKEN], [], None, 1, [0, 0]),
@@ -243,7 +289,8 @@ def test_reward_with_the_render_term(renderings, verdicts, scale, term, expected
     assert rewards == pytest.approx(expected, abs=1e-5)
 
 
-# PubTabNet's metric, written down from its definition with the package it uses for the tree distance.
+# PubTabNet's metric, written down from its definition with the package it uses for the tree
+# distance.
 class Node(Tree):
     def __init__(self, label, content=()):
         self.label, self.content, self.children = label, content, []
@@ -260,7 +307,8 @@ class Costs(Config):
 def reference_teds(true, pred, structure_only):
     def flat(node):
         inside = list(node.text or "") + [token for child in node for token in flat(child)]
-        return [f"<{node.tag}>", *inside, f"</{node.tag}>"] + (list(node.tail or "") if node.tag != "td" else [])
+        return ([f"<{node.tag}>", *inside, f"</{node.tag}>"]
+                + (list(node.tail or "") if node.tag != "td" else []))
 
     def tree(node):
         if node.tag == "td":
@@ -271,23 +319,27 @@ def reference_teds(true, pred, structure_only):
         return root
 
     parser = html.HTMLParser(remove_comments=True, encoding="utf-8")
-    tables = [html.document_fromstring(text, parser=parser).xpath("body/table")[0] for text in (true, pred)]
+    tables = [html.document_fromstring(text, parser=parser).xpath("body/table")[0]
+              for text in (true, pred)]
     n = max(len(table.xpath(".//*")) for table in tables)
     return 1 - APTED(*map(tree, tables), Costs()).compute_edit_distance() / n if n else 1.0
 
 
-WORDS = "Total Sales 12.5 -3% € n/a 2024 1,200 <b>Q1</b> <i>x<sup>2</sup></i> über A&amp;B <b>Q2</b>".split()
+WORDS = ("Total Sales 12.5 -3% € n/a 2024 1,200 <b>Q1</b> <i>x<sup>2</sup></i> über A&amp;B "
+         "<b>Q2</b>").split()
 
 
 def random_table(rng, rows, columns, spans=0.1):
     def cell():
-        extra = "".join(f' {name}="{rng.randint(1, 3)}"' for name in ("colspan", "rowspan") if rng.random() < spans)
+        extra = "".join(f' {name}="{rng.randint(1, 3)}"' for name in ("colspan", "rowspan")
+                        if rng.random() < spans)
         return f"<td{extra}>{' '.join(rng.choices(WORDS, k=rng.randint(0, 3)))}</td>"
 
-    lines = ["<tr>" + "".join(cell() for _ in range(rng.randint(max(1, columns - 1), columns))) + "</tr>"
-             for _ in range(rows)]
+    lines = ["<tr>" + "".join(cell() for _ in range(rng.randint(max(1, columns - 1), columns)))
+             + "</tr>" for _ in range(rows)]
     if rng.random() < 0.3 and lines:
-        lines = ["<caption>A <b>b</b></caption><thead>", lines[0], "</thead><tbody>", *lines[1:], "</tbody>"]
+        lines = ["<caption>A <b>b</b></caption><thead>", lines[0], "</thead><tbody>", *lines[1:],
+                 "</tbody>"]
     return "<table>" + "".join(lines) + "</table>"
 
 
@@ -298,7 +350,8 @@ def test_teds_equals_the_reference():
         pred = random_table(rng, rng.randint(0, 6), rng.randint(1, 5))
         if rng.random() < 0.6:  # mostly the same, as predictions are
             cut = rng.randrange(len(true))
-            pred = true.replace(rng.choice(WORDS), rng.choice(WORDS)).replace("<tr>" + true[cut:cut + 12], "<tr>")
+            pred = true.replace(rng.choice(WORDS), rng.choice(WORDS))
+            pred = pred.replace("<tr>" + true[cut:cut + 12], "<tr>")
         for structure_only in (False, True):
             value = teds(true, pred, structure_only)
             assert value == pytest.approx(reference_teds(true, pred, structure_only), abs=1e-9)
@@ -307,13 +360,17 @@ def test_teds_equals_the_reference():
 
 
 def test_teds_is_ten_times_as_fast():
-    """On a large table, where it matters; times alternate and the best of each counts, so that noise hits both."""
+    """On a large table, where it matters; times alternate and the best of each counts, so that
+    noise hits both.
+    """
     rng, ours, theirs = random.Random(0), [], []
     true, pred = random_table(rng, 22, 12, 0), random_table(rng, 22, 12, 0)
     for _ in range(3):
         ours.append(timeit.timeit(lambda: teds(true, pred), timer=time.process_time, number=1))
-        theirs.append(timeit.timeit(lambda: reference_teds(true, pred, False), timer=time.process_time, number=1))
-    assert min(theirs) > 10 * min(ours), f"{min(theirs) * 1000:.0f} ms against {min(ours) * 1000:.0f} ms"
+        theirs.append(timeit.timeit(lambda: reference_teds(true, pred, False),
+                                    timer=time.process_time, number=1))
+    told = f"{min(theirs) * 1000:.0f} ms against {min(ours) * 1000:.0f} ms"
+    assert min(theirs) > 10 * min(ours), told
 
 
 T = "<table><tr><td>{}</td><td>b</td></tr></table>"
@@ -328,10 +385,11 @@ T = "<table><tr><td>{}</td><td>b</td></tr></table>"
     (T.format("a"), T.format("a<!-- note -->"), 1),
     (T.format("a"), T.format("a").replace("<td>b", '<td colspan="2">b'), 1 - 1 / 3),
     (T.format("a"), T.format("a").replace("<td>b", '<td colspan="wide">b'), 1),
-    (T.format("a"), T.format("a").replace("<td>b", '<td rowspan="99999999999999999999">b'), 1 - 1 / 3),
+    (T.format("a"), T.format("a").replace("<td>b", '<td rowspan="99999999999999999999">b'),
+     1 - 1 / 3),
     (T.format("a"), "<table></table>", 0),
     ("<table></table>", "<table></table>", 1),
-    (T.format("a"), "|a|b|\n|-|-|", 1),                                                      # Markdown
+    (T.format("a"), "|a|b|\n|-|-|", 1),  # Markdown
     ("|a|b|\n|-|-|\n|1|2|", "|a|b|\n|-|-|\n|1|3|", 1 - 1 / 6),
     (T.format("a"), "no table", 0),
     (T.format("a"), "", 0),
@@ -353,11 +411,14 @@ def patterns():
     ImageDraw.Draw(green).rectangle([8, 8, 30, 40], fill="green")
     ImageDraw.Draw(dot).rectangle([20, 20, 24, 24], fill="black")
     noise = np.arange(64 * 48 * 3, dtype=np.int64).reshape(48, 64, 3) * 7919 % 251
-    return plain, {"green": green, "dot": dot, "noise": Image.fromarray(noise.astype(np.uint8)), "same": plain}
+    return plain, {"green": green, "dot": dot, "noise": Image.fromarray(noise.astype(np.uint8)),
+                   "same": plain}
 
 
-@pytest.mark.parametrize("name, scikit_image", [  # structural_similarity 0.25, gaussian_weights, population covariance
-    ("green", 0.7080703263122393), ("dot", 0.9739525045823797), ("noise", 0.006666750976839535), ("same", 1.0)])
+# structural_similarity 0.25, gaussian_weights, population covariance
+@pytest.mark.parametrize("name, scikit_image", [
+    ("green", 0.7080703263122393), ("dot", 0.9739525045823797), ("noise", 0.006666750976839535),
+    ("same", 1.0)])
 def test_ssim_equals_scikit_image(name, scikit_image):
     plain, others = patterns()
     assert ssim(plain, others[name]) == pytest.approx(scikit_image, abs=1e-9)
@@ -368,43 +429,53 @@ def test_ssim_takes_any_size():
     assert ssim(Image.new("L", (3, 5)), Image.new("RGB", (1, 1))) == pytest.approx(1)
 
 
-# models
+# --- models ---
 def test_processor_survives_saving_and_pads_left(folder, loaded, tmp_path):
     processor = loaded[1]
     processor.save_pretrained(tmp_path)
     again = load_processor(str(tmp_path))
-    messages = [v.judge_messages("chart", picture(), picture("blue")), v.code_messages("svg", picture(size=(64, 64)))]
-    one, two = (p.apply_chat_template(messages, tokenize=True, add_generation_prompt=True, return_dict=True,
-                                      return_tensors="pt", processor_kwargs={"padding": True}) for p in (processor, again))
+    messages = [v.judge_messages("chart", picture(), picture("blue")),
+                v.code_messages("svg", picture(size=(64, 64)))]
+    one, two = (p.apply_chat_template(messages, tokenize=True, add_generation_prompt=True,
+                                      return_dict=True, return_tensors="pt",
+                                      processor_kwargs={"padding": True})
+                for p in (processor, again))
     assert all(torch.equal(one[key], two[key]) for key in one) and set(one) == set(two)
     assert one["attention_mask"][1, 0] == 0 and one["attention_mask"][:, -1].all()
     assert (one["input_ids"] == processor.image_token_id).sum(1).tolist() == [128, 16]
-    assert json.loads((tmp_path / "processor_config.json").read_text())["processor_class"] == "Qwen3VLProcessor"
+    assert (json.loads((tmp_path / "processor_config.json").read_text())["processor_class"]
+            == "Qwen3VLProcessor")
 
 
 def test_files_of_the_published_models(folder, tmp_path):
     """Qwen/Qwen3-VL-8B-Instruct keeps its settings in these files."""
     saved = json.loads(open(f"{folder}/tokenizer.json").read())
     (tmp_path / "vocab.json").write_text(json.dumps(saved["model"]["vocab"]))
-    (tmp_path / "merges.txt").write_text("\n".join(" ".join(pair) for pair in saved["model"]["merges"]))
+    merges = "\n".join(" ".join(pair) for pair in saved["model"]["merges"])
+    (tmp_path / "merges.txt").write_text(merges)
     (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATE}))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({
-        "tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "bos_token": None,
-        "added_tokens_decoder": {str(t["id"]): {k: t[k] for k in t if k != "id"} for t in saved["added_tokens"]}}))
+        "tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>", "bos_token": None,
+        "added_tokens_decoder": {str(t["id"]): {k: t[k] for k in t if k != "id"}
+                                 for t in saved["added_tokens"]}}))
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({
-        "size": {"longest_edge": 16777216, "shortest_edge": 65536}, "patch_size": 16, "temporal_patch_size": 2,
-        "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "processor_class": "Qwen3VLProcessor",
+        "size": {"longest_edge": 16777216, "shortest_edge": 65536}, "patch_size": 16,
+        "temporal_patch_size": 2, "merge_size": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+        "processor_class": "Qwen3VLProcessor",
         "image_processor_type": "Qwen2VLImageProcessorFast"}))
     (tmp_path / "config.json").write_text(open(f"{folder}/config.json").read())
     processor = load_processor(str(tmp_path), max_pixels=512 * 512)
-    inputs = processor.apply_chat_template([v.code_messages("chart", picture(size=(2048, 1024)))], tokenize=True,
-                                           add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    inputs = processor.apply_chat_template([v.code_messages("chart", picture(size=(2048, 1024)))],
+                                           tokenize=True, add_generation_prompt=True,
+                                           return_dict=True, return_tensors="pt")
     assert inputs["image_grid_thw"].tolist() == [[1, 22, 44]]  # 704 x 352 px, under 512 x 512
     assert processor.chat_template == TEMPLATE and processor.tokenizer.padding_side == "left"
 
 
 def test_generate_in_batches_keeps_order_and_values(loaded):
-    conversations = [v.judge_messages("chart", picture(), picture("blue")), v.code_messages("svg", picture()),
+    conversations = [v.judge_messages("chart", picture(), picture("blue")),
+                     v.code_messages("svg", picture()),
                      v.revise_messages("table", picture("green"), "<table>", "{}")]
     alone = [generate(*loaded, [c], max_new_tokens=6)[0] for c in conversations]
     assert generate(*loaded, conversations, max_new_tokens=6, batch_size=2) == alone
@@ -417,12 +488,15 @@ def test_adapter_folder_and_four_bits(folder, tmp_path):
     from peft import LoraConfig, PeftModel, get_peft_model
 
     model, processor = load_model(folder)
-    lora = get_peft_model(model, LoraConfig(target_modules="all-linear", r=4, init_lora_weights=False))
+    lora = get_peft_model(model, LoraConfig(target_modules="all-linear", r=4,
+                                            init_lora_weights=False))
     lora.save_pretrained(tmp_path / "judge")
-    expected = generate(lora.eval(), processor, [v.code_messages("svg", picture())], max_new_tokens=4)
+    expected = generate(lora.eval(), processor, [v.code_messages("svg", picture())],
+                        max_new_tokens=4)
     again, processor = load_model(str(tmp_path / "judge"))
     assert isinstance(again, PeftModel)
-    assert generate(again, processor, [v.code_messages("svg", picture())], max_new_tokens=4) == expected
+    assert (generate(again, processor, [v.code_messages("svg", picture())], max_new_tokens=4)
+            == expected)
     small, _ = load_model(folder, quantize=True)
     assert type(small.model.language_model.layers[0].mlp.up_proj).__name__ == "Linear4bit"
     assert type(small.model.visual.blocks[0].mlp.linear_fc1) is torch.nn.Linear
@@ -447,9 +521,11 @@ def test_presets():
 
 
 @pytest.mark.parametrize("preset, names, expected", [
-    ("", [""], "tiny"), ("", ["data/tiny/judge", ""], "tiny"), ("", ["http://x/v1"], "8b"), ("2b", ["http://x/v1"], "2b"),
-    ("", ["http://x/v1", "http://y/v1"], "8b"), ("tiny", ["http://x/v1", "data/tiny/judge"], "tiny"),
-    ("", ["http://x/v1", "Qwen/Qwen3-VL-8B-Instruct"], None), ("", ["http://x/v1", ""], None),         # they need a GPU
+    ("", [""], "tiny"), ("", ["data/tiny/judge", ""], "tiny"), ("", ["http://x/v1"], "8b"),
+    ("2b", ["http://x/v1"], "2b"), ("", ["http://x/v1", "http://y/v1"], "8b"),
+    ("tiny", ["http://x/v1", "data/tiny/judge"], "tiny"),
+    # they need a GPU
+    ("", ["http://x/v1", "Qwen/Qwen3-VL-8B-Instruct"], None), ("", ["http://x/v1", ""], None),
 ])
 def test_the_preset_follows_from_where_the_models_are(preset, names, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -463,7 +539,8 @@ def test_the_preset_follows_from_where_the_models_are(preset, names, expected, m
 @pytest.mark.parametrize("task", CATEGORIES)
 def test_prompts(task):
     prompt = v.judge_prompt(task)
-    assert all(f'"{category}_count": int' in prompt and f"- {category}: " in prompt for category in CATEGORIES[task])
+    assert all(f'"{category}_count": int' in prompt and f"- {category}: " in prompt
+               for category in CATEGORIES[task])
     assert len(prompt.split()) <= 250
     [message] = v.judge_messages(task, picture(), picture("blue"))
     assert [part["type"] for part in message["content"]] == ["image", "image", "text"]
@@ -479,9 +556,10 @@ def test_fit():
 
 
 def test_vision_encoders(folder, tmp_path):
-    Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56)).save_pretrained(
-        tmp_path)
-    BitImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}).save_pretrained(tmp_path)
+    Dinov2Model(Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+                             image_size=56)).save_pretrained(tmp_path)
+    BitImageProcessorPil(size={"shortest_edge": 56},
+                         crop_size={"height": 56, "width": 56}).save_pretrained(tmp_path)
     for name, width in ((folder, 64), (str(tmp_path), 32)):
         encoder = VisionEncoder(name)
         assert encoder.name == name
@@ -490,14 +568,16 @@ def test_vision_encoders(folder, tmp_path):
         assert encoder.similarity(picture(), picture("blue", at=60)) < 0.99999
     assert VisionEncoder().name == "data/tiny/base"
     values = baseline_rewards("table", picture(), picture(), T.format("a"), T.format("x"))
-    assert values == {"text": pytest.approx(1 - 1 / 44), "teds": pytest.approx(2 / 3), "teds_s": 1.0,
-                      "vision_encoder": None, "ssim": pytest.approx(1)}
-    assert list(baseline_rewards("chart", picture(), picture()).values()) == [None] * 4 + [pytest.approx(1)]
+    assert values == {"text": pytest.approx(1 - 1 / 44), "teds": pytest.approx(2 / 3),
+                      "teds_s": 1.0, "vision_encoder": None, "ssim": pytest.approx(1)}
+    assert (list(baseline_rewards("chart", picture(), picture()).values())
+            == [None] * 4 + [pytest.approx(1)])
 
 
-# judges
+# --- judges ---
 def test_judge_on_this_machine(loaded):
-    pairs = [("chart", picture(), picture("blue")), ("table", picture(), picture()), ("svg", picture(), picture())]
+    pairs = [("chart", picture(), picture("blue")), ("table", picture(), picture()),
+             ("svg", picture(), picture())]
     verdicts = v.VisualERM(loaded, PRESETS["tiny"] | {"verdict_tokens": 5}).judge(iter(pairs))
     assert [verdict.task for verdict in verdicts] == ["chart", "table", "svg"]
     assert not any(verdict.readable for verdict in verdicts)  # random weights
@@ -511,7 +591,7 @@ def server():
         yield running
 
 
-# command line
+# --- command line ---
 def run(capsys, *arguments):
     code = v.main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
@@ -522,7 +602,8 @@ def test_command_line_json(server, folder, tmp_path, capsys):
     server.answer = lambda body: "```json\n" + WHOLE + "\n```"
     picture().save(tmp_path / "a.png")
     picture("blue").convert("RGBA").save(tmp_path / "b.png")
-    command = [tmp_path / "a.png", tmp_path / "b.png", "--task", "chart", "--judge", server.url, "--encoder", folder]
+    command = [tmp_path / "a.png", tmp_path / "b.png", "--task", "chart", "--judge", server.url,
+               "--encoder", folder]
     code, out, _ = run(capsys, *command, "--json")
     result = json.loads(out)
     assert code == 0 and set(result) == {"verdict", "severity", "reward", "baselines"}
@@ -546,8 +627,10 @@ BAD = {  # name: (arguments, words of the sentence); {tmp} and {url} are filled 
     "no such model": ("{tmp}/a.png {tmp}/a.png --task chart --judge data/none", "no folder"),
     "wrong folder": ("{tmp}/a.png {tmp}/a.png --task chart --judge {tmp}", "no complete model"),
     "unknown preset": ("{tmp}/a.png {tmp}/a.png --task chart --preset 9b", "no preset"),
-    "server down": ("{tmp}/a.png {tmp}/a.png --task chart --judge http://127.0.0.1:9/v1", "No server answers"),
-    "not such a server": ("{tmp}/a.png {tmp}/a.png --task chart --judge {url}/elsewhere", "no OpenAI-compatible"),
+    "server down": ("{tmp}/a.png {tmp}/a.png --task chart --judge http://127.0.0.1:9/v1",
+                    "No server answers"),
+    "not such a server": ("{tmp}/a.png {tmp}/a.png --task chart --judge {url}/elsewhere",
+                          "no OpenAI-compatible"),
     "nonsense": ("{tmp}/a.png {tmp}/a.png --task chart --judge {url}", "nothing that is a verdict"),
     "no examples": ("--examples {tmp}", "is neither a .jsonl file nor a folder that holds one"),
     "broken examples": ("--examples {tmp}/broken", "pairs.jsonl:2"),
@@ -571,21 +654,26 @@ def test_bad_input_is_a_sentence_and_exit_code_2(name, server, folder, tmp_path,
             "human_errors": []}
     (tmp_path / "broken/pairs.jsonl").write_text(json.dumps(good) + "\n{\n")
     judge = [] if "--judge" in arguments else ["--judge", folder]
-    out, told = mistake(capsys, v.main, *arguments.format(tmp=tmp_path, url=server.url).split(), *judge,
-                        "--encoder", folder)
+    out, told = mistake(capsys, v.main, *arguments.format(tmp=tmp_path, url=server.url).split(),
+                        *judge, "--encoder", folder)
     assert out == "" and words in told
 
 
 def test_examples_and_report(folder, server, tmp_path, capsys):
     picture().save(tmp_path / "a.png")
-    rows = [{"id": "c<1>", "category": "chart", "gt_code": "plt.bar", "pred_code": "plt.<b>bar</b>", "human_errors": [
-        {"type": "data_error", "severity": 2, "location": "bar", "description": "<script>"}]},
-        {"id": "t", "category": "table", "gt_code": T.format("a"), "pred_code": T.format("b"), "human_errors": []}]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row | {"gt_img_path": "a.png", "pred_img_path": "a.png"}) + "\n"
-                                                  for row in rows))
+    error = {"type": "data_error", "severity": 2, "location": "bar", "description": "<script>"}
+    rows = [{"id": "c<1>", "category": "chart", "gt_code": "plt.bar", "pred_code": "plt.<b>bar</b>",
+             "human_errors": [error]},
+            {"id": "t", "category": "table", "gt_code": T.format("a"), "pred_code": T.format("b"),
+             "human_errors": []}]
+    paths = {"gt_img_path": "a.png", "pred_img_path": "a.png"}
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row | paths) + "\n" for row in rows))
     server.answer = lambda body: WHOLE.replace("bar 'B'", "<script>alert(1)</script>")
-    code, out, _ = run(capsys, "--examples", tmp_path, "--judge", server.url, "--encoder", folder, "--out", tmp_path / "o")
+    code, out, _ = run(capsys, "--examples", tmp_path, "--judge", server.url, "--encoder", folder,
+                       "--out", tmp_path / "o")
     page = (tmp_path / "o/report.html").read_text()
-    assert code == 0 and "teds 0.667" in out and "c<1>: severity 2, Visual-ERM 0.000" in out and "unreadable" in out
+    assert (code == 0 and "teds 0.667" in out and "c<1>: severity 2, Visual-ERM 0.000" in out
+            and "unreadable" in out)
     assert page.count("<article>") == 2 and page.count("data:image/png;base64,") == 4
-    assert "<script" not in page and "&lt;script&gt;alert(1)" in page and "http" not in page.replace(server.url, "")
+    assert ("<script" not in page and "&lt;script&gt;alert(1)" in page
+            and "http" not in page.replace(server.url, ""))

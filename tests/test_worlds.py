@@ -1,4 +1,6 @@
-"""data.worlds: every program renders, no two look alike, the same seed draws the same program in any process."""
+"""data.worlds: every program renders, no two look alike, the same seed draws the same program in
+any process.
+"""
 import hashlib
 import random
 
@@ -9,18 +11,21 @@ from data import worlds
 from render import render
 
 LEVELS = [(task, level) for task in worlds.TASKS for level in (1, 2, 3)]
-LEVEL_1 = "c716cc003355273e"                           # of what level 1 draws: trained models know no other world
+LEVEL_1 = "c716cc003355273e"  # of what level 1 draws: trained models know no other world
 SEEN = {  # what must turn up among 300 programs of both higher levels
-    "chart": ("plt.bar(", "ax.bar(", "barh(", "bottom=", "np.arange", "bar_label(", "yerr=", "twinx(", "linestyle='--'",
-              "marker=", ".step(", ".stem(", ".errorbar(", ".stackplot(", "fill_between(", "annotate(", "axhline(",
-              "set_yscale('log')", "set_xscale('log')", "datetime64", "scatter(", "s=[", "cmap=", "colorbar(", ".hist(",
-              "boxplot(", "imshow(", ".text(", "pie(", "autopct=", "wedgeprops=", "explode=", "legend(", "grid(",
-              "spines[", "subplots(1, 2", "subplots(2, 1", "subplots(2, 2", "suptitle(", "set_xticks(", "set_ylim(",
-              "color='#", "color='steelblue'", "style.use(", "(mm)", "rotation="),
-    "table": ("rowspan=", "colspan=", "<caption>", "text-align: right", "<b>Total</b>", "n/a", "%", " ± ", "$",
-              "<td>+", "<td>-", "*</td>", "<p>* ", "| ---: |", "**Total**"),
-    "svg": ("translate(", "scale(", "rotate(", "<path", "<polygon", "<ellipse", "<line ", "<text", "linearGradient",
-            "stroke-dasharray", "opacity", "stroke=", " A1", " Q", " C", 'viewBox="0 0 24 24"', "url(#sky)"),
+    "chart": ("plt.bar(", "ax.bar(", "barh(", "bottom=", "np.arange", "bar_label(", "yerr=",
+              "twinx(", "linestyle='--'", "marker=", ".step(", ".stem(", ".errorbar(",
+              ".stackplot(", "fill_between(", "annotate(", "axhline(", "set_yscale('log')",
+              "set_xscale('log')", "datetime64", "scatter(", "s=[", "cmap=", "colorbar(", ".hist(",
+              "boxplot(", "imshow(", ".text(", "pie(", "autopct=", "wedgeprops=", "explode=",
+              "legend(", "grid(", "spines[", "subplots(1, 2", "subplots(2, 1", "subplots(2, 2",
+              "suptitle(", "set_xticks(", "set_ylim(", "color='#", "color='steelblue'",
+              "style.use(", "(mm)", "rotation="),
+    "table": ("rowspan=", "colspan=", "<caption>", "text-align: right", "<b>Total</b>", "n/a", "%",
+              " ± ", "$", "<td>+", "<td>-", "*</td>", "<p>* ", "| ---: |", "**Total**"),
+    "svg": ("translate(", "scale(", "rotate(", "<path", "<polygon", "<ellipse", "<line ", "<text",
+            "linearGradient", "stroke-dasharray", "opacity", "stroke=", " A1", " Q", " C",
+            'viewBox="0 0 24 24"', "url(#sky)"),
 }
 
 
@@ -38,18 +43,21 @@ def test_level_1_draws_what_it_always_drew():
 
 @pytest.mark.parametrize("task, level", LEVELS)
 def test_programs_render_and_differ(task, level):
-    texts = programs(task, level, 8 if task == "chart" else 15)                    # a chart takes up to 0.4 s
+    texts = programs(task, level, 8 if task == "chart" else 15)  # a chart takes up to 0.4 s
     pictures = [render(task, text, size=512, timeout=60) for text in texts]
-    assert len(set(texts)) == len({(p.image.size, p.image.tobytes()) for p in pictures}) == len(texts)
+    assert (len(set(texts)) == len({(p.image.size, p.image.tobytes()) for p in pictures})
+            == len(texts))
     assert all(max(picture.image.size) <= 512 for picture in pictures)
 
 
 def test_the_same_seed_draws_the_same_program_in_another_process():
     program = ("import hashlib, random; from data.worlds import TASKS, draw; "
-               "texts = [draw(t, l, random.Random(s)) for t in TASKS for l in (1, 2, 3) for s in range(40)]; "
+               "texts = [draw(t, l, random.Random(s)) "
+               "for t in TASKS for l in (1, 2, 3) for s in range(40)]; "
                "print(hashlib.sha256(''.join(texts).encode()).hexdigest()[:16])")
     done = script("-c", program)
-    assert done.stdout.strip() == digest(text for pair in LEVELS for text in programs(*pair, 40)), done.stderr
+    expected = digest(text for pair in LEVELS for text in programs(*pair, 40))
+    assert done.stdout.strip() == expected, done.stderr
 
 
 @pytest.mark.parametrize("task", SEEN)
@@ -65,11 +73,13 @@ def test_levels_grow(task):
 
 
 def test_data_is_written_out():
-    assert not [text for level in (2, 3) for text in programs("chart", level, 200) if "random" in text]
+    assert not [text for level in (2, 3) for text in programs("chart", level, 200)
+                if "random" in text]
 
 
 def test_markdown_is_for_level_2_only():
-    shares = [sum("<table>" not in text for text in programs("table", level, 200)) / 200 for level in (1, 2, 3)]
+    shares = [sum("<table>" not in text for text in programs("table", level, 200)) / 200
+              for level in (1, 2, 3)]
     assert shares[0] == shares[2] == 0 and 0.2 < shares[1] < 0.4
 
 

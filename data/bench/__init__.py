@@ -14,7 +14,7 @@ It prints the paper's table, one row a judge, and writes everything behind it to
 `category`, `gt_img_path`, `pred_img_path`, `human_errors`). Image paths are relative to the file's
 folder. Answers for --predictions are lines with `id` and `pred_json` (a verdict as object or as the
 model's text; `category` where ids repeat between tasks). `Verdict.parse` reads true and predicted
-errors by the same rules.
+errors by the same rules, but no true error is taken for a repetition (`Verdict.of`).
 
 **Counting** (Visual-ERM, VC-RewardBench). A matcher pairs predicted with true errors, one to one,
 "yes" or "partial". Over all pairs of a task, and for "average" over all pairs (pooled, not a mean

@@ -9,6 +9,7 @@ Every error is in one match at most.
 - `LLMMatcher`: asks a language model, as the paper does.
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ from pathlib import Path
 from PIL import ImageColor
 
 from data.compare.matching import assign
+from data.pairs import read_jsonl
 from data.server import Server
 from data.verdict import Discrepancy, InputError
 
@@ -368,12 +370,9 @@ class LLMMatcher:
         self.lock = threading.Lock()
         self.known = {}
         if self.cache.exists():
-            for line in self.cache.read_text(encoding="utf-8").splitlines():
-                try:
-                    row = json.loads(line)
+            for _, row in read_jsonl(self.cache, torn=True):
+                with contextlib.suppress(KeyError, TypeError):
                     self.known[row["key"]] = [tuple(m) for m in row["matches"]]
-                except (ValueError, KeyError, TypeError):
-                    continue  # the line a killed run was writing
 
     def __call__(self, task: str, true: list[Discrepancy],
                  predicted: list[Discrepancy]) -> list[tuple[int, int, str]]:

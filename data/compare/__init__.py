@@ -66,6 +66,9 @@ missing or extra have none; under the wrong chart type values are worth half. A 
 a tenth of the axis has 100 * (0.70 * (1 + 1 + 2/3) / 3 + 0.15 + 0.15) = 92.2. With half of its bars wholly wrong and
 all else right a chart has 65. Fidelity is 100 if and only if there is no error.
 """
+import collections
+import logging
+
 from data.compare.chart import examine_chart
 from data.compare.svg import examine_svg
 from data.compare.table import examine_table
@@ -85,6 +88,29 @@ def compare(scene_true, scene_pred, *, same_pixels=False):
 def fidelity(scene_true, scene_pred):
     """How much of the picture is right, 0 to 100. `scene_pred` None (the code did not render): 0."""
     return 0.0 if scene_pred is None else _examine(scene_true, scene_pred).score()
+
+
+failures = collections.Counter()  # comparisons that raised in this process, by exception and place
+
+
+def fidelity_or_zero(scene_true, scene_pred):
+    """`fidelity` for a reward: a comparison that raises is worth 0, counted in `failures`, logged.
+
+    The second scene comes from a program that may have been written to break the comparison. It
+    must not end a training run.
+    """
+    try:
+        return fidelity(scene_true, scene_pred)
+    except Exception as error:
+        last = error.__traceback__
+        while last.tb_next:
+            last = last.tb_next
+        place = f"{last.tb_frame.f_globals.get('__name__')}:{last.tb_lineno}"
+        failures[f"{type(error).__name__} in {place}"] += 1
+        logging.getLogger(__name__).warning(
+            "A comparison failed and is worth 0 (%d so far): %s in %s: %.200s",
+            failures.total(), type(error).__name__, place, error)
+        return 0.0
 
 
 def _examine(true, pred):

@@ -22,8 +22,9 @@ SMOOTH = 4                  # of 255: blurred pictures that differ by less every
 def picture_of(scene):
     """The small picture of a scene as an array (height, width, 3), or None."""
     try:
-        width, height, packed = (scene.get("pixels") or "").split(" ")
-        pixels = np.frombuffer(zlib.decompress(base64.b64decode(packed), bufsize=1 << 18), np.uint8)
+        size, *packed = scene.get("pixels") or [""]
+        width, height = size.split(" ")
+        pixels = np.frombuffer(zlib.decompress(base64.b64decode("".join(packed)), bufsize=1 << 18), np.uint8)
         return pixels.reshape(int(height), int(width), 3).astype(np.int16)
     except (ValueError, zlib.error):
         return None

@@ -341,8 +341,9 @@ def _union(a, b):
 
 
 def small_picture(image):
-    """The picture, at most GRID px a side, as text: width, height, packed RGB."""
+    """The picture, at most GRID px a side, as texts: the size, then packed RGB."""
     scale = max(1.0, max(image.size) / GRID)
     size = [max(1, round(side / scale)) for side in image.size]
     small = image if scale == 1 else image.resize(size, 4)      # 4: the mean of each box
-    return f"{size[0]} {size[1]} " + base64.b64encode(zlib.compress(small.tobytes(), 1)).decode()
+    packed = base64.b64encode(zlib.compress(small.tobytes(), 1)).decode()
+    return [f"{size[0]} {size[1]}"] + [packed[at:at + 8000] for at in range(0, len(packed), 8000)]

@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import os
-import shutil
+import re
 import signal
 import socket
 import struct
@@ -16,9 +16,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.renderers.sandbox import MEMORY
-from data.renderers.scene import (KINDS, MAX_PIXELS, MAX_SIDE, SCENES, RenderError, Rendering,
-                                  is_sound)
+from data.renderers.sandbox import MEMORY, SCRATCH_BYTES, SCRATCH_FILES, THREADS, remove_folder
+from data.renderers.scene import (
+    KINDS,
+    MAX_PIXELS,
+    MAX_SIDE,
+    RenderError,
+    Rendering,
+    check_size,
+    scene_fault,
+)
 from data.renderers.worker import receive
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -30,6 +37,9 @@ serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
 GRACE = 30.0                # seconds an answer may be late beyond the job's own deadline
 LARGEST_SCENE = 12 << 20    # bytes
 LARGEST_LIST = 96 << 20     # bytes of a chart's paint list, as data/renderers/paint_list.py packs it
+TOO_MUCH = {"threads": f"it starts more than {THREADS} threads",
+            "files": f"it writes more than {SCRATCH_FILES} files, or folders that cannot be read",
+            "disk": f"it writes more than {SCRATCH_BYTES >> 20} MiB"}
 
 
 class _Worker:
@@ -89,7 +99,7 @@ class _Worker:
         self.channel.close()
         self.process.kill()
         self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        remove_folder(self.folder)
 
 
 def _read_answer(link, task, size):
@@ -105,18 +115,34 @@ def _read_answer(link, task, size):
     most = size if isinstance(size, (tuple, list)) else (size or MAX_SIDE,) * 2
     if length > LARGEST_SCENE or width * height > MAX_PIXELS or width > most[0] or height > most[1]:
         raise ValueError("larger than any answer")
-    answer = json.loads(receive(link, length), parse_int=number, parse_float=number,
-                        parse_constant=number)
+    text = receive(link, length).decode("utf-8", "replace")
+    answer = json.loads(ESCAPED_SURROGATE.sub(_character, text), parse_int=number,
+                        parse_float=number, parse_constant=number)
     if not width or task == "chart":
         kind, message = answer
         return RenderError(kind if kind in KINDS else "runtime",
                            " ".join(str(message).split())[:300])
     task = "chart" if task == "paint" else task
-    if not is_sound(answer, SCENES[task]) or answer["task"] != task or \
-            answer["size"] != [width, height]:
-        raise ValueError("not a scene")
+    try:
+        check_size(width, height)
+    except RenderError as error:
+        return error
+    why = scene_fault(answer)
+    if why is not None:
+        return RenderError("runtime", f"it gives no sound scene: {why}")
+    if answer["task"] != task or answer["size"] != [width, height]:
+        raise ValueError("the scene of another picture")
     pixels = receive(link, 3 * width * height)
     return Rendering(Image.frombytes("RGB", (width, height), pixels), answer)
+
+
+# Half a character (a lone surrogate) in a label or message could be written to no file.
+ESCAPED_SURROGATE = re.compile(r"(?<!\\)((?:\\\\)*)((?:\\u[dD][89a-fA-F][0-9a-fA-F]{2})+)")
+
+
+def _character(match):
+    halves = json.loads(f'"{match[2]}"').encode("utf-16", "surrogatepass")
+    return match[1] + halves.decode("utf-16", "replace")
 
 
 def _how_it_ended(status, timeout):
@@ -124,6 +150,8 @@ def _how_it_ended(status, timeout):
         return RenderError("timeout", f"not finished after {timeout:g} seconds")
     if status in (f"exit {-signal.SIGKILL}", f"exit {-signal.SIGABRT}"):
         return RenderError("memory", f"it needs more than {MEMORY >> 30} GiB of memory")
+    if status in TOO_MUCH:
+        return RenderError("too_large", TOO_MUCH[status])
     return RenderError("runtime", "its process ended without giving a picture"
                        + (f" ({status})" if status != "ok" else ""))
 
@@ -192,7 +220,7 @@ def close():
     for worker in pool.workers if pool else ():
         worker.stop()
     if pool:
-        shutil.rmtree(pool.folder, ignore_errors=True)
+        remove_folder(pool.folder)
 
 
 def _forget_pool():

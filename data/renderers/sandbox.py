@@ -1,13 +1,19 @@
 """Sandbox: what a drawing process may still do (Landlock and seccomp, through ctypes)."""
+import contextlib
 import ctypes
 import functools
+import itertools
 import os
 import platform
+import re
 import site
+import stat
 import struct
+import subprocess
 import sys
 import sysconfig
 
+from data.renderers.system_calls import bpf_filter
 from data.verdict import InputError
 
 UNSAFE = "VISUAL_ERM_UNSAFE"    # environment variable: run chart code even where a layer is missing
@@ -19,27 +25,9 @@ class SandboxMissing(InputError):
 
 MEMORY = 2 << 30            # bytes of address space of a drawing process
 FILE_BYTES = 8 << 20        # largest file a chart program may write into its scratch folder
-REFUSED = {                 # what seccomp refuses: system call numbers on (x86-64, arm64)
-    "network": ([41, 42, 49, 50], [198, 203, 200, 201]),
-    "programs and processes": ([57, 58, 59, 322, 101, 310, 311], [221, 281, 117, 270, 271]),
-    "who it is, and whether it dies with its worker (setuid, capset, prctl)": (
-        [105, 106, 113, 114, 116, 117, 119, 122, 123, 126, 157],
-        [146, 144, 145, 143, 159, 147, 149, 151, 152, 91, 167]),
-    "signals": ([62, 129, 200, 234, 297, 424, 434, 438], [129, 138, 130, 131, 240, 424, 434, 438]),
-    "limits, priorities, processors": (
-        [141, 142, 144, 160, 203, 251, 256, 279, 302, 314],
-        [140, 118, 119, 164, 122, 30, 238, 239, 261, 274]),
-    "metadata, which Landlock does not cover: chmod, chown, utime, setxattr, truncate": (
-        [76, 90, 91, 92, 93, 94, 132, 188, 189, 190, 197, 198, 199, 235, 260, 261, 268, 280, 452,
-         463, 466], [45, 52, 53, 54, 55, 5, 6, 7, 14, 15, 16, 88, 452, 463, 466]),
-    "what outlives a process: System V memory, queues, keys": (
-        [29, 64, 68, 240, 248, 249, 250], [194, 190, 186, 180, 217, 218, 219]),
-    "the system: mount, namespaces, modules, clocks, bpf, perf, io_uring, file handles": (
-        [155, 159, 161, 163, 164, 165, 166, 167, 168, 169, 170, 172, 173, 175, 176, 227, 246, 272,
-         298, 300, 303, 304, 305, 308, 313, 321, 323, 425, 428, 429, 442],
-        [41, 171, 51, 89, 170, 40, 39, 224, 225, 142, 161, 105, 106, 112, 104, 97, 241, 262, 264,
-         265, 266, 268, 273, 280, 282, 425, 428, 429, 442])}
-MACHINES = {"x86_64": (0, 0xC000003E, 56), "aarch64": (1, 0xC00000B7, 220)}   # column, audit, clone
+SCRATCH_BYTES, SCRATCH_FILES = 64 << 20, 500    # all files in it; more and the program is ended
+THREADS = 64                # of a chart program; RLIMIT_NPROC counts none for root
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, audit architecture
 
 
 def kernel(function, *args):
@@ -71,7 +59,10 @@ def landlock(scratch):
     abi = kernel("syscall", 444, None, 0, 1)
     truncate = (abi >= 3) << 14
     handled = (1 << 13) - 1 | (abi >= 2) << 13 | truncate | (abi >= 5) << 15
-    ruleset = kernel("syscall", 444, struct.pack("Q", handled), 8, 0)
+    ports = 0b11 * (abi >= 4)               # bind and connect TCP
+    scopes = 0b11 * (abi >= 6)              # abstract sockets and signals of processes outside
+    known = 8 * (1 + (abi >= 4) + (abi >= 6))                   # bytes of these that it knows
+    ruleset = kernel("syscall", 444, struct.pack("QQQ", handled, ports, scopes), known, 0)
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages(), sys.base_prefix + "/lib",
                 "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",
@@ -87,19 +78,59 @@ def landlock(scratch):
 
 
 def seccomp():
-    """The BPF filter: a foreign machine dies, REFUSED gives EPERM, only threads may be cloned."""
-    column, audit, clone = MACHINES[platform.machine()]
-    numbers = sorted(n for group in REFUSED.values() for n in group[column])
-    load, equal, at_least, has_bit, give = 0x20, 0x15, 0x35, 0x45, 0x06     # BPF operations
-    allow, kill, eperm, enosys = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026
-    code = [(load, 0, 0, 4), (equal, 1, 0, audit), (give, 0, 0, kill), (load, 0, 0, 0),
-            (at_least, 0, 1, 0x40000000), (give, 0, 0, eperm),      # the x32 numbering
-            (equal, 0, 1, 435), (give, 0, 0, enosys),               # clone3: libc tries clone then
-            (equal, 0, 4, clone), (load, 0, 0, 16),                 # clone: its flags
-            (has_bit, 0, 1, 0x10000), (give, 0, 0, allow), (give, 0, 0, eperm),
-            *((equal, len(numbers) - i, 0, n) for i, n in enumerate(numbers)),
-            (give, 0, 0, allow), (give, 0, 0, eperm)]
-    return b"".join(struct.pack("HBBI", *step) for step in code)
+    """The BPF filter: a foreign machine dies, what is not allowed gives EPERM or ENOSYS."""
+    steps = bpf_filter(*MACHINES[platform.machine()])
+    return b"".join(struct.pack("HBBI", *step) for step in steps)
+
+
+def remove_folder(folder):
+    """Remove a folder, however deep, also what a program made unreadable in it."""
+    try:
+        os.rmdir(folder)                                # most programs leave nothing
+    except OSError:
+        if os.path.isdir(folder):
+            quiet = {"check": False, "stderr": subprocess.DEVNULL}
+            subprocess.run(["chmod", "-R", "u+rwx", folder], **quiet)
+            subprocess.run(["find", folder, "-delete"], **quiet)        # copes with 100,000 levels
+
+
+def excess(pid, scratch):
+    """What a program holds too much of ("threads", "files", "disk"), or "". The worker asks."""
+    try:
+        with open(f"/proc/{pid}/status") as status:
+            threads = re.search(r"^Threads:\s*(\d+)", status.read(), re.M)
+    except OSError:                                     # it ended; or a system without /proc
+        threads = None
+    if threads and int(threads[1]) > THREADS:
+        return "threads"
+    folders, files, size = [scratch], 0, _unlinked_bytes(pid)
+    while folders:
+        try:
+            entries = list(itertools.islice(os.scandir(folders.pop()), SCRATCH_FILES + 1))
+        except FileNotFoundError:                       # the program removed it meanwhile
+            continue
+        except OSError:                                 # it cannot be read, or its path is too long
+            return "files"
+        files += len(entries)
+        if files > SCRATCH_FILES:
+            return "files"
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                size += entry.stat(follow_symlinks=False).st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+    return "disk" if size > SCRATCH_BYTES else ""
+
+
+def _unlinked_bytes(pid):
+    """Bytes on disk of the files that a process holds open and has removed from their folder."""
+    size = 0
+    with contextlib.suppress(OSError):                  # it ended; or a system without /proc
+        for link in os.scandir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                file = os.stat(link.path)
+                size += file.st_blocks * 512 * (stat.S_ISREG(file.st_mode) and file.st_nlink == 0)
+    return size
 
 
 def confine(ruleset, filter_):

@@ -7,15 +7,19 @@ import atexit
 import functools
 import math
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 
 from PIL import Image
 
+from data.renderers.schema import Between, ByType, Same, fault
+
 TASKS = ("chart", "table", "svg")
 KINDS = ("syntax", "runtime", "timeout", "memory", "forbidden", "blank", "too_large")
 MAX_SIDE, MAX_PIXELS = 10_000, 25_000_000       # of a picture at its natural size
+MAX_ASPECT = 150            # longest by shortest side; an image processor gives up at 200
 
 
 @dataclass
@@ -37,72 +41,95 @@ class RenderError(Exception):
         return f"{self.kind}: {self.message}"
 
 
-# Scenes by example: "" stands for a string or null, 0.0 for a number or null, [x] for any number
-# of x. Answers of the sandboxed processes are checked against these. Data are in the units of the
-# axes; colours are "#rrggbb" or null for none; numbers keep 6 significant digits.
-_SERIES = {"type": "", "label": "", "x": [0.0], "y": [0.0]}
+# --- scenes by example ---
+# What a scene holds, in the words of data/renderers/schema.py. Data are in the units of the axes;
+# colours are "#rrggbb" or null for none; numbers keep 6 significant digits.
+COLOR = (re.compile("#[0-9a-f]{6}"), None)
+NUMBER = (0.0, None)                            # null: NaN or infinite
+_BOX, _DIRECTION = [NUMBER] * 4, ("v", "h")
+_SERIES = {"type": "", "label": "", "x": Same("n", NUMBER), "y": Same("n", NUMBER)}
 MARKS = {
-    "bars": {"type": "", "orient": "", "label": "", "names": [""], "pos": [0.0], "base": [0.0],
-             "value": [0.0], "thick": [0.0], "colors": [""], "edges": [""], "alpha": 0.0,
-             "hatch": ""},
-    "line": _SERIES | {"color": "", "linestyle": "", "linewidth": 0.0, "marker": "",
-                       "markersize": 0.0, "alpha": 0.0},            # drawstyle; z if 3-D
-    "scatter": _SERIES | {"colors": [""], "sizes": [0.0], "marker": "", "alpha": 0.0},  # z if 3-D
-    "errorbar": _SERIES | {"xlow": [0.0], "xhigh": [0.0], "ylow": [0.0], "yhigh": [0.0],
-                           "color": "", "linestyle": "", "marker": ""},     # no x bars: null
-    "area": {"type": "", "orient": "", "label": "", "x": [0.0], "low": [0.0], "high": [0.0],
-             "color": "", "alpha": 0.0},
-    "pie": {"type": "", "names": [""], "fractions": [0.0], "colors": [""], "start": 0.0,
-            "clockwise": True, "radius": 0.0, "hole": 0.0, "explode": [0.0], "texts": [""]},
-    "box": {"type": "", "orient": "", "names": [""], "pos": [0.0], "median": [0.0], "q1": [0.0],
-            "q3": [0.0], "low": [0.0], "high": [0.0], "fliers": [[0.0]], "color": "",
-            "colors": [""]},
-    "image": {"type": "", "data": [[0.0]], "shape": [0.0], "cmap": "", "clim": [0.0]},
-    "patch": {"type": "", "shape": "", "label": "", "box": [0.0], "color": ""}}     # segments
-_TICK, _LEGEND = {"pos": 0.0, "text": ""}, {"title": "", "entries": [{"text": "", "color": ""}]}
-_NOTE = {"text": "", "x": 0.0, "y": 0.0}                                        # target: arrow tip
+    "bars": {"type": "", "orient": _DIRECTION, "label": "", "names": Same("n", ""),
+             "pos": Same("n", 0.0), "base": Same("n", 0.0), "value": Same("n", 0.0),
+             "thick": Same("n", 0.0), "colors": Same("n", COLOR), "edges": Same("n", COLOR),
+             "alpha": NUMBER, "hatch": ""},
+    "line": _SERIES | {"color": COLOR, "linestyle": "", "linewidth": 0.0, "marker": "",
+                       "markersize": 0.0, "alpha": NUMBER, "drawstyle?": "",
+                       "z?": Same("n", NUMBER)},                        # z if 3-D
+    "scatter": _SERIES | {"colors": Same("n", COLOR), "sizes": Same("n", NUMBER), "marker": "",
+                          "alpha": NUMBER, "z?": Same("n", NUMBER)},
+    "errorbar": _SERIES | {"xlow": (None, Same("x", NUMBER)), "xhigh": (None, Same("x", NUMBER)),
+                           "ylow": (None, Same("y", NUMBER)), "yhigh": (None, Same("y", NUMBER)),
+                           "color": COLOR, "linestyle": "", "marker": ""},      # no x bars: null
+    "area": {"type": "", "orient": _DIRECTION, "label": "", "x": Same("n", 0.0),
+             "low": Same("n", 0.0), "high": Same("n", 0.0), "color": COLOR, "alpha": NUMBER},
+    "pie": {"type": "", "names": Same("n", ""), "fractions": Same("n", NUMBER),
+            "colors": Same("n", COLOR), "start": NUMBER, "clockwise": True, "radius": NUMBER,
+            "hole": NUMBER, "explode": Same("n", NUMBER), "texts": [""]},
+    "box": {"type": "", "orient": _DIRECTION, "names": Same("n", ""), "pos": Same("n", NUMBER),
+            "median": Same("n", NUMBER), "q1": Same("n", NUMBER), "q3": Same("n", NUMBER),
+            "low": Same("n", NUMBER), "high": Same("n", NUMBER),
+            "fliers": ([], Same("n", [NUMBER])), "color": COLOR,
+            "colors": ([], Same("n", COLOR))},
+    "image": {"type": "", "data": [Same("columns", NUMBER)], "shape": ([0, 0], [0, 0, 0]),
+              "cmap": "", "clim": ([], [NUMBER, NUMBER])},
+    "patch": {"type": "", "shape": "", "label": "", "box": _BOX, "color": COLOR,
+              "segments?": [_BOX]}}
+_TICK = {"pos": 0.0, "text": ""}
+_LEGEND = (None, {"title": "", "entries": [{"text": "", "color": COLOR}]})
+_NOTE = {"text": "", "x": NUMBER, "y": NUMBER}
+_FILL = (re.compile("#[0-9a-f]{6}|gradient|pattern|image"), None)
+_LENGTH = Between(1e-9, 1e9)
+_SHAPE = {"type": "", "box": [0.0] * 4, "fill": _FILL, "fill_opacity": 0.0, "stroke": _FILL,
+          "stroke_width": 0.0, "stroke_opacity": 0.0, "opacity": 0.0, "dash": True,
+          "stops?": [COLOR], "clip?": [0.0] * 4}                    # all in canvas fractions
 SCENES = {
-    "chart": {"task": "", "size": [0.0], "title": "", "facecolor": "", "texts": [_NOTE],
+    "chart": {"task": "chart", "size": [0, 0], "title": "", "facecolor": COLOR, "texts": [_NOTE],
               "legend": _LEGEND, "axes": [{
-                  "box": [0.0], "title": "", "xlabel": "", "ylabel": "", "xscale": "",
-                  "yscale": "", "xlim": [0.0], "ylim": [0.0], "xticks": [_TICK],
-                  "yticks": [_TICK], "grid": {"x": True, "y": True}, "facecolor": "",
-                  "projection": "", "spines": [""], "legend": _LEGEND, "annotations": [_NOTE],
-                  "twin": 0.0, "dates": {"x": True, "y": True}, "view": [0.0],
-                  "marks": [MARKS]}],
+                  "box": [0.0] * 4, "title": "", "xlabel": "", "ylabel": "", "xscale": "",
+                  "yscale": "", "xlim": [0.0, 0.0], "ylim": [0.0, 0.0], "xticks": [_TICK],
+                  "yticks": [_TICK], "grid": {"x": True, "y": True}, "facecolor": COLOR,
+                  "projection": "", "spines": [""], "legend": _LEGEND, "annotations": [
+                      _NOTE | {"target?": [NUMBER, NUMBER]}],       # target: arrow tip
+                  "twin": (0, None), "dates": {"x": True, "y": True}, "view": [NUMBER],
+                  "marks": [ByType(MARKS)]}],
               # What was painted, from back to front, boxes and pixels in fractions of the canvas.
-              "inches": [0.0], "painted": [{
-                  "axes": 0.0, "place": "", "mark": 0.0, "part": 0.0, "kind": "", "z": 0.0,
-                  "artist": "", "size": 0.0,
-                  "pixels": 0.0, "box": [0.0], "count": 0.0, "fill": [""], "stroke": [""],
-                  "opacity": [0.0], "width": [0.0], "dash": [0.0], "hatch": "", "text": "",
-                  "font": "", "angle": 0.0}],
-              "digest": "", "pixels": ""},  # the picture, small: data/renderers/painted.py packs it
-    "table": {"task": "", "size": [0.0], "outside": "", "tables": [{
-        "rows": 0.0, "cols": 0.0, "caption": "", "cells": [{     # nested: true if a table is inside
-            "row": 0.0, "col": 0.0, "rowspan": 0.0, "colspan": 0.0, "text": "", "header": True,
-            "align": "", "bold": True, "color": "", "background": ""}]}]},
-    "svg": {"task": "", "size": [0.0], "viewbox": [0.0], "shapes": [{   # all in canvas fractions
-        "type": "", "box": [0.0], "fill": "", "fill_opacity": 0.0, "stroke": "",
-        "stroke_width": 0.0, "stroke_opacity": 0.0, "opacity": 0.0, "dash": True}]}}
-# Shapes also have "outline" [[x, y]] and "closed", or "text" and "font_size"; if they apply,
-# "stops" (gradient colours), "starts" (where sub-paths begin in the outline), "clip" (its box).
+              "inches": [0.0, 0.0], "painted": [{
+                  "axes": (0, None), "place": "", "mark": (0, None), "part": (0, None), "kind": "",
+                  "artist": "", "z": 0, "pixels": 0.0, "box": [0.0] * 4, "count": 0, "size": 0.0,
+                  "fill": [COLOR], "stroke": [COLOR], "opacity": [NUMBER], "width": [NUMBER],
+                  "dash": [NUMBER], "hatch": "", "text": "", "font": "", "angle": 0.0}],
+              "digest": "", "pixels": [""]},      # the picture, small, in pieces
+    "table": {"task": "table", "size": [0, 0], "outside": "", "tables": [{
+        "rows": 0, "cols": 0, "caption": "", "cells": [{
+            "row": 0, "col": 0, "rowspan": 0, "colspan": 0, "text": "", "header": True,
+            "align": ("left", "center", "right"), "bold": True, "color": COLOR,
+            "background": COLOR, "nested?": True}]}]},              # nested: a table is inside
+    "svg": {"task": "svg", "size": [0, 0], "viewbox": [0.0, 0.0, _LENGTH, _LENGTH],
+            "shapes": [ByType({"text": _SHAPE | {"text": "", "font_size": 0.0}},
+                              _SHAPE | {"outline": [[0.0, 0.0]], "closed": True, "starts?": [0]})]}}
+# stops: gradient colours; starts: where sub-paths begin in the outline; clip: its box
 
 
-def is_sound(value, example):
-    """Does a scene that came from outside have the shape of the example?"""
-    if example is MARKS:
-        example = MARKS.get(value.get("type")) if isinstance(value, dict) else None
-        return example is not None and is_sound(value, example)
-    if isinstance(example, dict):
-        return value is None or isinstance(value, dict) and all(
-            k in value and is_sound(value[k], v) for k, v in example.items())
-    if isinstance(example, list):
-        return value is None or isinstance(value, list) and all(
-            is_sound(v, example[0]) for v in value)
-    kinds = {str: str, bool: bool, float: (int, float)}[type(example)]
-    return value is None or isinstance(value, kinds) and (
-        isinstance(example, bool) or not isinstance(value, bool))
+def scene_fault(scene) -> str | None:
+    """Where and why a scene that came from outside cannot be one; None if it is sound."""
+    task = scene.get("task") if isinstance(scene, dict) else None
+    if task not in TASKS:
+        return "task: none of " + ", ".join(TASKS)
+    why = fault(scene, SCENES[task])
+    if why is not None:
+        return why
+    for i, axes in enumerate(scene.get("axes", [])):
+        if axes["twin"] is not None and axes["twin"] >= len(scene["axes"]):
+            return f"axes.{i}.twin: no such axes"
+    for i, table in enumerate(scene.get("tables", [])):
+        if max(table["rows"], table["cols"]) > len(table["cells"]):     # one begins in each
+            return f"tables.{i}: more rows or columns than cells"
+        for j, cell in enumerate(table["cells"]):
+            if cell["row"] + cell["rowspan"] > table["rows"] or \
+                    cell["col"] + cell["colspan"] > table["cols"]:
+                return f"tables.{i}.cells.{j}: outside of its table"
+    return None
 
 
 def six(value):
@@ -128,13 +155,23 @@ def target_size(width, height, size):
 
     The drawing is as large as fits: never resampled, always drawn anew at that scale.
     """
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise RenderError("too_large", f"the picture would be {width:.6g} x {height:.6g} px; "
-                          f"at most {MAX_SIDE} px a side and {MAX_PIXELS} px in all are drawn")
+    check_size(width, height)
     box = (size, size) if isinstance(size, int) else size or (width, height)
     scale = min(box[0] / width, box[1] / height)
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
-    return scale, w, h, (tuple(size) if isinstance(size, (tuple, list)) else (w, h))
+    canvas = tuple(size) if isinstance(size, (tuple, list)) else (w, h)
+    check_size(*canvas)
+    return scale, w, h, canvas
+
+
+def check_size(width, height):
+    """RenderError if a picture has no area, is too large, or is too flat for a model to look at."""
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise RenderError("too_large", f"the picture would be {width:.6g} x {height:.6g} px; "
+                          f"at most {MAX_SIDE} px a side and {MAX_PIXELS} px in all are drawn")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise RenderError("too_large", f"the picture would be {width:.6g} x {height:.6g} px; one "
+                          f"side may be at most {MAX_ASPECT} times as long as the other")
 
 
 def on_canvas(image, canvas):

@@ -12,17 +12,25 @@ import math
 import os
 import resource
 import select
-import shutil
 import signal
 import socket
 import struct
-import subprocess
 import tempfile
 import time
 
 from data.renderers import draw, drawn_or_error
 from data.renderers.chart import paint_chart, record_chart, reset_matplotlib
-from data.renderers.sandbox import FILE_BYTES, MEMORY, confine, kernel, landlock, missing_layer, seccomp
+from data.renderers.sandbox import (
+    FILE_BYTES,
+    MEMORY,
+    confine,
+    excess,
+    kernel,
+    landlock,
+    missing_layer,
+    remove_folder,
+    seccomp,
+)
 from data.renderers.scene import RenderError
 
 WARM_UP = {     # one drawing a task with text, so that fonts and lazy imports are there to inherit
@@ -43,10 +51,9 @@ def serve(channel, folder):
     """
     gc.disable()                                # garbage would leave holes in pages shared later
     tempfile.tempdir = folder
-    scratch = tempfile.mkdtemp(prefix="scratch_")
     draw("chart", WARM_UP["chart"], 64)
     reset_matplotlib()
-    locks = None if missing_layer() else (landlock(scratch), landlock(None), seccomp())
+    filter_ = None if missing_layer() else seccomp()
     gc.freeze()                                 # the children need not touch these objects
     channel.sendall(b"r")                       # ready
     shared, served, parent_is_there = None, 0, True
@@ -55,13 +62,14 @@ def serve(channel, folder):
         if not job:
             break
         is_chart, timeout = struct.unpack("=?f", message)
-        child = not is_chart and shared or _fork(scratch if is_chart else None, timeout, locks)
+        scratch = tempfile.mkdtemp(prefix="scratch_") if is_chart else None
+        child = not is_chart and shared or _fork(scratch, timeout, filter_)
         with contextlib.suppress(OSError):
             if not is_chart and not shared:
                 child[1].recv(1)                # it has imported its libraries
             socket.send_fds(child[1], [b"j"], job)
         os.close(job[0])
-        ready = select.select([child[1], channel], [], [], timeout)[0]
+        ready, too_much = _wait(child, channel, scratch, timeout)
         served += 1
         status, shared_lives = "ok", False
         with contextlib.suppress(OSError):
@@ -69,18 +77,36 @@ def serve(channel, folder):
                 and served % 1000 > 0
         if not shared_lives:
             status = _end(child, child[1] not in ready)
-        if not is_chart:
+        if is_chart:
+            remove_folder(scratch)
+        else:
             shared = child if shared_lives else None
-        elif os.listdir(scratch):               # find copes with folders nested 100,000 deep
-            subprocess.run(["find", scratch, "-mindepth", "1", "-delete"], check=False)
         parent_is_there = channel not in ready
         with contextlib.suppress(OSError):
-            channel.sendall(status.encode().ljust(16))
+            channel.sendall((too_much or status).encode().ljust(16))
     if shared:
         _end(shared, True)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
     with contextlib.suppress(OSError):          # the last worker of a dead parent
         os.rmdir(os.path.dirname(folder))
+
+
+def _wait(child, channel, scratch, timeout):
+    """Wait for the child's answer, at most `timeout` seconds, and look at what a program holds.
+
+    Returns (which of the child's link and the channel can be read, what it holds too much of).
+    """
+    pid, link = child
+    deadline, pause = time.monotonic() + timeout, 0.01
+    while (left := deadline - time.monotonic()) > 0:
+        ready = select.select([link, channel], [], [], min(left, pause) if scratch else left)[0]
+        if ready:
+            return ready, ""
+        too_much = excess(pid, scratch) if scratch else ""
+        if too_much:
+            return [], too_much
+        pause = min(2 * pause, 0.04)
+    return [], ""
 
 
 def _end(child, late):
@@ -103,12 +129,15 @@ def _end(child, late):
     return "timeout" if late else f"exit {code}" if code else "ok"
 
 
-def _fork(scratch, timeout, locks):
+def _fork(scratch, timeout, filter_):
     """Start a drawing process; returns (pid, our end of its link)."""
     ours, theirs = socket.socketpair()
+    locks = (landlock(scratch), filter_) if filter_ else None
     worker, pid = os.getpid(), os.fork()
     if pid:
         theirs.close()
+        if locks:
+            os.close(locks[0])
         return pid, ours
     try:
         os.setsid()
@@ -123,7 +152,7 @@ def _child(link, scratch, timeout, locks, worker):
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-    ruleset = os.dup(locks[0 if scratch else 1]) if locks else 2
+    ruleset = locks[0] if locks else 2
     keep = [2, *sorted({link.fileno(), ruleset} - {2})]
     for low, high in zip(keep, [*keep[1:], 4096]):
         os.closerange(low + 1, high)
@@ -145,7 +174,7 @@ def _child(link, scratch, timeout, locks, worker):
         kernel("prctl", 1, signal.SIGKILL, 0, 0, 0)        # PR_SET_PDEATHSIG: die with the worker
         if os.getppid() != worker:
             return
-        confine(ruleset, locks[2])
+        confine(ruleset, locks[1])
     while True:
         if not scratch:
             link.sendall(b"d")                              # ready, or done with the last
