@@ -155,10 +155,10 @@ HOSTILE = {name: ("chart", code, "forbidden", "PermissionError") for name, code 
                      "os._exit(0)", "runtime", ""),
     "forged height of 0": ("chart", "import os, struct\nj = b'{}'\nfor f in range(3, 9):\n try: os.write("
                            "f, struct.pack('=III', 2, 9, 0) + j)\n except OSError: pass\nos._exit(0)",
-                           "too_large", "9 x 0 px"),
+                           "runtime", "without giving a picture"),
     "forged aspect": ("chart", "import os, struct\nj = b'{}'\nfor f in range(3, 9):\n try: os.write("
                       "f, struct.pack('=III', 2, 96, 0) + j)\n except OSError: pass\nos._exit(0)",
-                      "too_large", "96 x 0 px"),
+                      "runtime", "without giving a picture"),
     "flat figure of 1 px": ("chart", "import matplotlib.pyplot as plt\nplt.figure(figsize=(9, 0.05))\n"
                             "plt.plot([1])", "too_large", "150 times"),
     "half a character in a message": ("chart", "raise ValueError('a\\ud800b')", "runtime", "ValueError: a"),
