@@ -6,9 +6,9 @@
 
 Charts are drawn by Matplotlib (Agg), tables by PlutoPrint, SVG by CairoSVG, all with Matplotlib's
 DejaVu fonts only, so that one program gives one picture on every machine. The scene is read from
-the live drawing (the Matplotlib figure, the parsed table, Cairo's pen), never from the code's text,
-so two programs that draw the same have the same scene. `savefig` to a file and `show` only mark a
-figure as wanted; the figure taken is the last one the program made that has something in it.
+the live drawing (what Matplotlib paints, the parsed table, Cairo's pen), never from the code's text,
+so two programs that draw the same have the same scene. `savefig` and `show` keep the figure as it is
+then; the figure taken is the last one the program made that has something in it.
 
 The programs come from models that are rewarded for tricks: reading the reference picture from disk
 and drawing it with `imshow` would be a perfect score. So every chart program runs in a process of
@@ -22,9 +22,10 @@ in its memory), behind layers that need neither root nor containers:
   - its worker looks every 40 ms at its threads and its scratch folder, and ends it over a quota;
   - its answer is read with a size cap and checked against SCENES, since it may be forged.
 Tables and SVG hold no model-written Python; they are drawn behind the same layers in a process that
-serves many of them. What this does not cover: `stat` tells whether a path exists; a program shares
-its process with Matplotlib, so it can falsify its own picture and scene (it still cannot see the
-reference); bugs in the kernel. Where Landlock or seccomp is missing (macOS, gVisor) chart code is
+serves many of them; it also paints the charts, from the list of what Matplotlib was told to paint.
+A program shares its process with Matplotlib and may forge that list: it gets the forged picture,
+with the scene of the forged picture. What this does not cover: `stat` tells whether a path exists;
+bugs in the kernel. Where Landlock or seccomp is missing (macOS, gVisor) chart code is
 refused, unless VISUAL_ERM_UNSAFE=1 says that you trust it.
 
     python render.py FILE [--task chart] --out x.png [--scene x.json] [--size 512]

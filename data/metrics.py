@@ -1,4 +1,4 @@
-"""The rewards that the judge is compared with: text, TEDS, SSIM and a vision encoder."""
+"""The baselines that the judge is compared with: text, TEDS, SSIM and a vision encoder."""
 from functools import cache
 
 import lxml.html
@@ -16,17 +16,18 @@ from data.verdict import InputError
 
 
 def text_similarity(code_true: str, code_pred: str) -> float:
-    """1 - Levenshtein distance / length of the longer code, over characters. It never sees a picture."""
+    """1 - Levenshtein distance in characters / length of the longer code: it sees no picture."""
     return Levenshtein.normalized_similarity(code_true, code_pred)
 
 
 def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
-    """Tree-edit-distance similarity of the first tables of two HTML texts (PubTabNet's TEDS; TEDS-S without contents).
+    """Tree-edit-distance similarity of the first tables of two HTML texts (PubTabNet's TEDS).
 
-    TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included. Insert and delete cost
-    1; rename 1 if tag or spans differ, else for cells the normalised Levenshtein distance over characters and inline
-    tags. Departures: `th` counts as `td`; Markdown tables count, without the tags that back ticks make; a span that is
-    no number is 1; two empty tables give 1. No table gives 0.
+    TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included.
+    Insert and delete cost 1; rename 1 if tag or spans differ, else for cells the normalised
+    Levenshtein distance over characters and inline tags (TEDS-S, `structure_only`: nothing).
+    Departures: `th` counts as `td`; Markdown tables count, without the tags that back ticks make;
+    a span that is no number is 1; two empty tables give 1. No table gives 0.
 
     >>> round(teds("<table><tr><td>ab<td>7</table>", "<table><tr><th>ab<td>9</table>"), 4)
     0.6667
@@ -36,11 +37,13 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
         return 0.0
     (left1, labels1, cells1, n1), (left2, labels2, cells2, n2) = trees
     number, letter = {}, {}  # labels become integers and tokens letters, which C code compares
-    ids1, ids2 = ([number.setdefault(label, len(number)) for label in labels] for labels in (labels1, labels2))
+    ids1, ids2 = ([number.setdefault(label, len(number)) for label in labels]
+                  for labels in (labels1, labels2))
     rename = np.not_equal.outer(ids1, ids2).astype(float)  # (nodes 1, nodes 2)
     if cells1 and cells2 and not structure_only:
         words1, words2 = (["".join(chr(letter.setdefault(token, len(letter))) for token in cell)
-                           for cell in cells.values()] for cells in (cells1, cells2))
+                           for cell in cells.values()]
+                          for cells in (cells1, cells2))
         longest = np.maximum.outer([len(w) for w in words1], [len(w) for w in words2]).clip(1)
         apart = cdist(words1, words2, scorer=Levenshtein.distance, dtype=np.int32) / longest
         block = np.ix_(list(cells1), list(cells2))
@@ -49,13 +52,17 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
 
 
 def _table_tree(code: str):
-    """The first table as postorder lists: leftmost leaf and label of each node, {cell's node: tokens}, n; or None."""
+    """The first table in postorder: (leftmost leaf and label a node, {cell's node: tokens}, n).
+
+    None if there is no table.
+    """
     markdown = not is_html(code)
     if markdown:
         code = markdown_to_html(code)
     try:
         parser = lxml.html.HTMLParser(remove_comments=True, remove_pis=True, encoding="utf-8")
-        table = lxml.html.document_fromstring(code.encode("utf-8", "replace"), parser=parser).find(".//table")
+        page = lxml.html.document_fromstring(code.encode("utf-8", "replace"), parser=parser)
+        table = page.find(".//table")
     except (lxml.etree.LxmlError, ValueError):
         table = None
     if table is None:
@@ -91,72 +98,87 @@ def _table_tree(code: str):
 
 
 def tree_distance(left1: np.ndarray, left2: np.ndarray, rename: np.ndarray) -> float:
-    """Zhang and Shasha's tree edit distance; insert and delete cost 1, rename costs rename[node 1, node 2].
+    """Zhang and Shasha's tree edit distance; insert and delete cost 1, rename rename[node 1, node 2].
 
-    `left`: for each node in postorder the index of the leftmost leaf below it. The textbook algorithm fills one table
-    per pair of key roots (a table's rows and cells are mostly such); here all pairs whose subtrees have the same two
-    shapes are filled at once, line by line, so that numpy does the work.
+    `left`: for each node in postorder the index of the leftmost leaf below it. The textbook
+    algorithm fills one table per pair of key roots (a table's rows and cells are mostly such); here
+    all pairs whose subtrees have the same two shapes are filled at once, line by line, so that
+    numpy does the work.
     """
     tree = np.zeros(rename.shape)  # tree[i, j]: distance between the subtrees under nodes i and j
     for shape1, roots1 in _key_roots(left1):
         for shape2, roots2 in _key_roots(left2):
-            first1, columns = roots1 - len(shape1) + 1, (roots2 - len(shape2) + 1)[:, None] + np.arange(len(shape2))
-            steps, spine = np.arange(len(shape2) + 1.0), shape2 == 0  # spine: nodes above the leftmost leaf
+            first1, first2 = roots1 - len(shape1) + 1, roots2 - len(shape2) + 1
+            columns = first2[:, None] + np.arange(len(shape2))
+            steps = np.arange(len(shape2) + 1.0)
+            spine = shape2 == 0  # the nodes above the leftmost leaf
             forest = np.empty((len(shape1) + 1, len(roots1), len(roots2), len(steps)))
             forest[0] = steps
             for i, leaf in enumerate(shape1):
                 row = (first1 + i)[:, None, None]
-                best = forest[leaf][..., shape2] + tree[row, columns]  # match two subtrees  (R1, R2, S2)
-                if leaf == 0:  # both forests are trees: match their roots
-                    best[..., spine] = forest[i][..., :-1][..., spine] + rename[row, columns[:, spine]]
-                line = forest[i + 1]
-                line[..., 0], line[..., 1:] = i + 1, np.minimum(best, forest[i][..., 1:] + 1)  # or delete node i
-                line[:] = np.minimum.accumulate(line - steps, axis=-1) + steps  # or insert any number of nodes
+                before, line = forest[i], forest[i + 1]
+                # Match two subtrees (R1, R2, S2), or where both forests are trees their roots;
+                best = forest[leaf][..., shape2] + tree[row, columns]
+                if leaf == 0:
+                    best[..., spine] = before[..., :-1][..., spine] + rename[row, columns[:, spine]]
+                # or delete node i;
+                line[..., 0], line[..., 1:] = i + 1, np.minimum(best, before[..., 1:] + 1)
+                # or insert any number of nodes.
+                line[:] = np.minimum.accumulate(line - steps, axis=-1) + steps
                 if leaf == 0:
                     tree[row, columns[:, spine]] = line[..., 1:][..., spine]
     return float(tree[-1, -1])
 
 
 def _key_roots(left: np.ndarray):
-    """[(leftmost leaf of each node of a subtree, counted within it; the roots of all such subtrees)], small first."""
+    """[(a subtree's leftmost leaf a node, counted within it; roots of all such)], small first."""
     shapes = {}
-    for root in {leaf: node for node, leaf in enumerate(left)}.values():  # the highest node above each leaf
+    highest = {leaf: node for node, leaf in enumerate(left)}  # above each leaf
+    for root in highest.values():
         shapes.setdefault(tuple(left[left[root]:root + 1] - left[root]), []).append(root)
-    return [(np.array(shape), np.array(roots)) for shape, roots in sorted(shapes.items(), key=lambda s: len(s[0]))]
+    return [(np.array(shape), np.array(roots))
+            for shape, roots in sorted(shapes.items(), key=lambda s: len(s[0]))]
 
 
 def ssim(reference: Image.Image, rendering: Image.Image) -> float:
-    """Structural similarity, mean over pixels and RGB: Gaussian window of 11 px, sigma 1.5, K1 0.01, K2 0.03.
+    """Structural similarity, mean over pixels and RGB.
 
-    A rendering of another size is resized to the reference's; under 11 px the edge is repeated.
+    Gaussian window of 11 px, sigma 1.5, K1 0.01, K2 0.03. A rendering of another size is resized to
+    the reference's; under 11 px the edge is repeated.
     """
-    images = [reference.convert("RGB"), rendering.convert("RGB").resize(reference.size, Image.Resampling.BILINEAR)]
-    x, y = (torch.from_numpy(np.array(im)).double().permute(2, 0, 1)[:, None] for im in images)  # (3, 1, H, W)
+    resized = rendering.convert("RGB").resize(reference.size, Image.Resampling.BILINEAR)
+    x, y = (torch.from_numpy(np.array(im)).double().permute(2, 0, 1)[:, None]  # (3, 1, H, W)
+            for im in (reference.convert("RGB"), resized))
     short = [max(0, 11 - side) for side in reference.size]
     x, y = (F.pad(z, (0, short[0], 0, short[1]), mode="replicate") for z in (x, y))
     window = torch.exp(-torch.arange(-5, 6).double() ** 2 / (2 * 1.5**2))
     window = (window / window.sum()).tolist()
 
-    def blur(z):  # (3, 1, H, W) -> (3, 1, H - 10, W - 10); sums of shifted pictures, faster than a convolution
+    def blur(z):
+        """(3, 1, H, W) -> (3, 1, H - 10, W - 10): sums of shifted pictures beat a convolution."""
         for axis in (3, 2):
-            z = sum(weight * z.narrow(axis, k, z.shape[axis] - 10) for k, weight in enumerate(window))
+            size = z.shape[axis] - 10
+            z = sum(weight * z.narrow(axis, k, size) for k, weight in enumerate(window))
         return z
 
     mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y, cov = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2, blur(x * y) - mean_x * mean_y
+    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    cov = blur(x * y) - mean_x * mean_y
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    value = (2 * mean_x * mean_y + c1) * (2 * cov + c2) / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    value = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)
+             / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)))
     return float(value.mean())
 
 
 class VisionEncoder:
-    """Cosine similarity of two pictures' features: the reward that overlooks small things.
+    """Cosine similarity of two pictures' features: the baseline that overlooks small things.
 
-    By default the tiny base's own vision tower, mean over its patch features: it needs no download, but it is not
-    DINO. With "facebook/dinov2-large" (any model that AutoModel loads) it is the class token, as the paper compares.
+    By default the tiny base's own vision tower, mean over its patch features: it needs no download,
+    but it is not DINO. With "facebook/dinov2-large" (any model that AutoModel loads) it is the
+    class token, as the paper compares.
     """
 
-    def __init__(self, name: str = "", *, device=None):
+    def __init__(self, name: str = "", *, device: torch.device | str | None = None):
         device, dtype = choose_device(device)
         self.name = name or PRESETS["tiny"]["model"]
         name = find_folder(self.name)
@@ -164,7 +186,8 @@ class VisionEncoder:
             self.is_qwen = AutoConfig.from_pretrained(name).model_type == "qwen3_vl"
             if self.is_qwen:
                 self.images = load_processor(name).image_processor
-                self.model = Qwen3VLForConditionalGeneration.from_pretrained(name, dtype=dtype).model.visual
+                whole = Qwen3VLForConditionalGeneration.from_pretrained(name, dtype=dtype)
+                self.model = whole.model.visual
             else:
                 self.images = AutoImageProcessor.from_pretrained(name, backend="pil")
                 self.model = AutoModel.from_pretrained(name, dtype=dtype)
@@ -178,12 +201,14 @@ class VisionEncoder:
         inputs = self.images(fit(image, None), return_tensors="pt").to(self.model.device)
         pixels = inputs["pixel_values"].to(self.model.dtype)
         if self.is_qwen:
-            return self.model(pixels, grid_thw=inputs["image_grid_thw"]).last_hidden_state.mean(0).float()
+            patches = self.model(pixels, grid_thw=inputs["image_grid_thw"]).last_hidden_state
+            return patches.mean(0).float()
         return self.model(pixel_values=pixels).last_hidden_state[0, 0].float()
 
     def similarity(self, reference: Image.Image, rendering: Image.Image) -> float:
         """Cosine, -1 to 1."""
-        return float(F.cosine_similarity(self.features(reference), self.features(rendering), dim=0))
+        one, two = self.features(reference), self.features(rendering)
+        return float(F.cosine_similarity(one, two, dim=0))
 
 
 @cache
@@ -192,8 +217,9 @@ def load_encoder(name: str) -> VisionEncoder:
     return VisionEncoder(name)
 
 
-def baseline_rewards(task: str, reference: Image.Image, rendering: Image.Image, code_true: str = "",
-                     code_pred: str = "", encoder: "VisionEncoder | None" = None) -> dict:
+def baseline_rewards(task: str, reference: Image.Image, rendering: Image.Image,
+                     code_true: str = "", code_pred: str = "",
+                     encoder: VisionEncoder | None = None) -> dict[str, float | None]:
     """All baselines of one pair; None where there is no code, no table or no encoder to compare with."""
     coded, table = bool(code_true and code_pred), task == "table"
     return {

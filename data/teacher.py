@@ -194,8 +194,10 @@ def shown(scenes: list) -> tuple[str, set[float]]:
         value = todo.pop()
         if isinstance(value, str):
             texts.append(" ".join(value.casefold().split()))
-        elif isinstance(value, (dict, list)):
-            todo += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, dict):
+            todo += [part for key, part in value.items() if key not in ("painted", "pixels")]
+        elif isinstance(value, list):
+            todo += value
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             numbers.add(round(value, 6))
     return "\n".join(texts), numbers

@@ -220,6 +220,9 @@ EQUAL = [
     ("chart", LINE + "ax.plot([2, 2], [9, 0])\nax.plot([3, 3], [10, 0])",
      LINE + "ax.plot([2, 2], [0, 9])\nax.plot([3, 3], [0, 10])"),
     ("chart", TWO, TWO.replace("ax.legend()", 'ax.legend(loc="best")')),
+    ("chart", CHART + "ax.plot([1, 2, 3], [1, 2, 3], 'b')\nax.twinx().plot([1, 2, 3], [9, 5, 1], 'r')\n",
+     CHART + "ax.plot([1, 2, 3], [9, 5, 1], 'r')\nb = ax.twinx()\nb.plot([1, 2, 3], [1, 2, 3], 'b')\n"
+     "b.yaxis.tick_left()\nax.yaxis.tick_right()\n"),
     ("chart", PIE, PIE.replace("[5, 3, 2]", "[50, 30, 20]")),
     ("chart", BARS, BARS + "ax.set_yscale('linear')\nax.grid(False)\nax.set_xlim(-0.54, 2.54)\n"),
     ("table", TABLE, TABLE.replace("<table>", '<table border="1"><tbody>').replace("</table>", "</tbody></table>")),

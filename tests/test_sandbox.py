@@ -162,10 +162,10 @@ HOSTILE = {name: ("chart", code, "forbidden", "PermissionError")
                      "os._exit(0)", "runtime", ""),
     "forged height of 0": ("chart", "import os, struct\nj = b'{}'\nfor f in range(3, 9):\n try: "
                            "os.write(f, struct.pack('=III', 2, 9, 0) + j)\n except OSError: pass\n"
-                           "os._exit(0)", "too_large", "9 x 0 px"),
+                           "os._exit(0)", "runtime", "without giving a picture"),
     "forged aspect": ("chart", "import os, struct\nj = b'{}'\nfor f in range(3, 9):\n try: "
                       "os.write(f, struct.pack('=III', 2, 96, 0) + j)\n except OSError: pass\n"
-                      "os._exit(0)", "too_large", "96 x 0 px"),
+                      "os._exit(0)", "runtime", "without giving a picture"),
     "flat figure of 1 px": ("chart", "import matplotlib.pyplot as plt\n"
                             "plt.figure(figsize=(9, 0.05))\nplt.plot([1])",
                             "too_large", "150 times"),

@@ -25,6 +25,19 @@ what a model gets wrong by itself is labelled as exactly as what was damaged on 
 | | opacity | style | > 0.05 | > 0.4 | |
 | | line width, marker size, bar width, relative | style | > 15 % | > 100 % | |
 | | line style, marker, pattern, grid, frame | style | always | | |
+| | dashes, of the width | style | > 25 % | | |
+| | edges, fills of markers, arrows, boxes: as colours and widths above | style | | | |
+| | font (family, weight, slant); its size, relative; its turn | style | always; > 15 %; > 5 deg | > 100 % | |
+| | place of a title or label, of the axes' side | style | > 25 % | | |
+| | place of a legend, of the axes' side; its columns | style | > 20 %; always | | |
+| | side of tick labels, tick marks, place of the frame | style | always | | |
+| | cut of a pie: start, of the circle; direction; hole | data; data; style | > 0.5 % | > 10 %; always; always | |
+| | error bars, fliers, of the span | data | > 0.5 % | always | |
+| | view of a space, turn of a polar chart | style | | > 2 deg | |
+| | width to height of the axes (of an image), of the figure | structure; style | > 30 % (10 %); > 15 % | > 100 % | |
+| | gaps between subplots, of all of them; margins of a figure | structure; style | > 3 %; > 10 % | | |
+| | what is painted by nothing that has a name | structure | | always | |
+| | pixels that no error explains, of the picture | data, style | > 0.04 % | | |
 | table | row, column, cell missing or extra; span | layout | | | always |
 | | rows, columns, cells swapped or moved; header | layout | | always | |
 | | alignment, bold, slant, typeface, lines at letters, colours (> 4 Lab) | layout | always | | |
@@ -55,6 +68,12 @@ In SVG a property of these rows that need not show (caps, fonts, masks) is an er
 the scenes differ, and nothing is said of a place in which they are equal. What is equal there differs by at most 1.5
 of 255 in each of 128 x 128 cells (4 between two sizes); the guard counts cells that differ by over 16, also from
 their neighbours within 0.8 %.
+
+Charts that are equivalent have no error: margins, font sizes, the place of a legend and the size of a figure within
+the thresholds; edges and lines that lie up to a pixel of the small picture of a scene beside where they should (another
+way of drawing the same, antialiasing); a series that is missing or extra where the pictures look the same. The last
+row of the charts is the guard (`data/compare/guard.py`): a pixel counts if one of its colours is off by more than 12 of
+255, and where few do, if no pixel around it in the other picture comes within 24.
 
 Fidelity is read from the same book (`data/compare/ledger.py`): every visible element of either picture is an entry with
 a weight and a credit between 0 and 1, in groups with fixed shares:

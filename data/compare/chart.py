@@ -1,31 +1,92 @@
 """Charts for `data/compare`: subplots are paired; of each, marks, axes, texts and looks go into the `Ledger`."""
 import math
 
+from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
+from data.compare.marks import Marks
+from data.compare.guard import Guard
+from data.compare.painted import Paint
+from data.compare.matching import FEW, align, assign
+from data.compare.words import check_text, normal, number, reads, should_be, similar
 from data.compare.colors import check_color
 from data.compare.ledger import LIMIT, PLACE, partial, severity
-from data.compare.marks import Marks
-from data.compare.matching import align, assign
-from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
-from data.compare.words import check_text, normal, number, reads, should_be, similar
 
 
 def examine_chart(true, pred, ledger):
     """Compare two chart scenes; enter everything visible in `ledger`."""
+    guard = Guard((true, pred), ledger)
+    if guard.one_picture():
+        return
     if len(true["axes"]) == len(pred["axes"]) == 1:
-        true, pred = _one_title(true), _one_title(pred)
+        true, pred = guard.scenes = _one_title(true), _one_title(pred)
+    true, pred = guard.scenes = [_left_first(scene, found) for scene, found in zip((true, pred), guard.entries)]
     check_text(ledger, "axes", "text_error", "figure title", pred.get("title"), true.get("title"))
     ours, theirs = (_subplots(scene) for scene in (true, pred))
     pairs = [(0, 0)] if len(ours) == len(theirs) == 1 else assign(ours, theirs, _distance, gap=0.6)
-    _arrangement(ours, theirs, pairs, ledger)
+    guard.arranged = _arrangement(ours, theirs, pairs, ledger)
     for i, j in pairs:
         prefix = f"subplot {i + 1}: " if len(ours) > 1 and i is not None else ""
         if i is None or j is None:
             ledger.cost("data", 0, _weight(ours[i] if j is None else theirs[j]))
             continue
-        _Pair(ours[i], theirs[j], prefix, ledger, (true, pred)).compare()
-        _second_axes(true, pred, ours[i], theirs[j], prefix, ledger)
+        t = _settled(ours[i], theirs[j], (true, pred), guard.entries)
+        p = _settled(theirs[j], ours[i], (pred, true), guard.entries[::-1])
+        before = len(ledger.errors)
+        _Pair(t, p, prefix, ledger, (true, pred), (ours[i], theirs[j]), guard).compare()
+        _second_axes(true, pred, ours[i], theirs[j], prefix, ledger, guard)
+        moved = any(t[axis + "lim"] != p[axis + "lim"] for axis in "xy")        # with data of another subplot
+        guard.watch(_number(true, ours[i]), _number(pred, theirs[j]), prefix, moved or len(ledger.errors) > before)
     _color_bars(true, pred, ledger)
     _figure(true, pred, ledger)
+    guard.check()
+
+
+def _left_first(scene, entries):
+    """`scene` with the axes whose scale stands on the left as the first of two over each other, as they are read."""
+    axes = list(scene["axes"])
+    for k, twin in enumerate(axes):
+        base = twin.get("twin")
+        if base is None or sum(other.get("twin") == base for other in axes) > 1:
+            continue
+        if _on_right(axes[base], entries.of(base, "y ticks")) and not _on_right(twin, entries.of(k, "y ticks")):
+            shared = {key: axes[base][key] for key in ("title", "xlabel", "xticks", "grid", "legend", "annotations")
+                      if axes[base].get(key)}
+            axes[k] = {**twin, **shared, "twin": None, "facecolor": axes[base].get("facecolor")}
+            axes[base] = {**axes[base], "twin": k, "title": "", "xlabel": "", "xticks": [], "legend": None,
+                          "annotations": [], "facecolor": twin.get("facecolor")}
+    return {**scene, "axes": axes}
+
+
+def _on_right(axes, entries):
+    """Whether the numbers of the y axis stand on the right."""
+    texts = [entry["box"] for entry in entries if entry["kind"] == "text"]
+    return bool(texts) and _middle(texts[0])[0] > axes["box"][0] + axes["box"][2] / 2
+
+
+def _number(scene, axes):
+    """Where a subplot stands in the list of all axes."""
+    return next(k for k, other in enumerate(scene["axes"]) if other is axes)
+
+
+def _settled(axes, other, scenes, entries):
+    """`axes` with a text that stands where the other picture has a title or a label as that title or label."""
+    scene, true = scenes
+    k, m = _number(scene, axes), _number(true, other)
+    for key, place in (("title", "title"), ("xlabel", "x-axis label"), ("ylabel", "y-axis label")):
+        if axes.get(key) or not other.get(key):
+            continue
+        boxes = [entry["box"] for entry in entries[1].of(m, place)]
+        for part, note in enumerate(axes.get("annotations") or []):
+            mine = [entry["box"] for entry in entries[0].of(k, "annotation") if entry["part"] == part]
+            if normal(note["text"]) == normal(other[key]) and boxes and mine and math.dist(
+                    _middle(boxes[0]), _middle(mine[-1])) < 0.03:
+                rest = [n for n in axes["annotations"] if n is not note]
+                axes = {**axes, key: note["text"], "annotations": rest, "moved": part}
+                break
+    return axes
+
+
+def _middle(box):
+    return box[0] + box[2] / 2, box[1] + box[3] / 2
 
 
 def _one_title(scene):
@@ -53,7 +114,7 @@ def _distance(a, b):
 
 
 def _arrangement(ours, theirs, pairs, ledger):
-    """Number, grid and order of the subplots."""
+    """Number, grid and order of the subplots; whether they are alike."""
     found, expected = len(theirs), len(ours)
     if found != expected:
         weight = max(4, sum(map(_weight, ours)) / max(1, expected))
@@ -64,6 +125,9 @@ def _arrangement(ours, theirs, pairs, ledger):
                       "subplots {} x {}, should be {} x {}".format(*_grid(theirs), *_grid(ours)))
     elif [j for _, j in pairs] != list(range(found)) and not any(None in pair for pair in pairs):
         ledger.differ("style", 0.5, "structure_error", 2, "plot", "subplots in another order")
+    else:
+        return True
+    return False
 
 
 def _grid(axes):
@@ -72,13 +136,13 @@ def _grid(axes):
     return tuple(sum(edge - 1 not in edges for edge in edges) for edges in (tops, lefts))
 
 
-def _second_axes(true, pred, t, p, prefix, ledger):
+def _second_axes(true, pred, t, p, prefix, ledger, guard):
     """Axes laid over a subplot (twinx): the second scale."""
     ours, theirs = ([axes for axes in scene["axes"] if axes.get("twin") is not None
                      and scene["axes"][axes["twin"]]["box"] == base["box"]] for scene, base in ((true, t), (pred, p)))
     for k in range(max(len(ours), len(theirs))):
         if k < min(len(ours), len(theirs)):
-            _Pair(ours[k], theirs[k], prefix + "second axis: ", ledger, (true, pred)).compare()
+            _Pair(ours[k], theirs[k], prefix + "second axis: ", ledger, (true, pred), None, guard).compare()
         else:
             extra = k >= len(ours)
             ledger.differ("data", 0, "structure_error", 3, prefix + "second axis", "extra" if extra else "missing",
@@ -92,6 +156,24 @@ def _color_bars(true, pred, ledger):
     for t, p in zip(ours, theirs):
         for key in ("title", "xlabel", "ylabel"):
             check_text(ledger, "axes", "text_error", "color bar", p.get(key), t.get(key))
+        lying = [axes["box"][2] > axes["box"][3] for axes in (p, t)]
+        words = [["upright", "lying"][flag] for flag in lying]
+        if lying[0] != lying[1]:
+            ledger.differ("style", 0.5, "structure_error", 1, "color bar", "{}, should be {}".format(*words))
+        elif not ledger.errors:
+            _color_scale(t, p, "xy"[not lying[0]], ledger)
+
+
+def _color_scale(t, p, axis, ledger):
+    """Range and ticks of a colour bar."""
+    ends = [axes[axis + "lim"] for axes in (p, t)]
+    if max(abs(a - b) for a, b in zip(*ends)) > LIMIT[0] * span(t, axis):
+        words = [" to ".join(number(v) for v in found) for found in ends]
+        return ledger.differ("axes", 0.5, "data_error", 1, "color bar", "range {}, should be {}".format(*words))
+    found, expected = ([normal(tick["text"]) for tick in axes[axis + "ticks"]] for axes in (p, t))
+    if found != expected:
+        ledger.differ("axes", 0.5, "text_error", 1, "color bar", f"labels {_some(found)}, should be {_some(expected)}")
+    return None
 
 
 def _figure(true, pred, ledger):
@@ -101,7 +183,7 @@ def _figure(true, pred, ledger):
         check_color(ledger, "style", "background", colors[1], colors[0])
     _legend(true.get("legend"), pred.get("legend"), "", ledger)
     notes = [[normal(note["text"]) for note in scene.get("texts") or []] for scene in (true, pred)]
-    for i, j in align(*notes, lambda a, b: 0.8 * (1 - similar(a, b))):
+    for i, j in align(*notes, lambda a, b: 0.8 * (1 - similar(a, b)), most=FEW):
         text = notes[0][i] if i is not None else notes[1][j]
         check_text(ledger, "axes", "text_error", f"annotation '{text}'", "" if j is None else notes[1][j],
                    "" if i is None else notes[0][i])
@@ -127,7 +209,7 @@ def _legend(t, p, prefix, ledger, lost=(), gained=(), ordered=True):
         else:
             ledger.agree("axes", 2)
         return
-    for i, j in align(expected, found, lambda a, b: 0.8 * (1 - similar(a, b))):
+    for i, j in align(expected, found, lambda a, b: 0.8 * (1 - similar(a, b)), most=FEW):
         a, b = "" if i is None else expected[i], "" if j is None else found[j]
         if a and b:
             check_text(ledger, "axes", "text_error", where, b, a, weight=2 / len(expected))
@@ -147,11 +229,19 @@ def _without(texts, gone):
 class _Pair:
     """One subplot of each picture: `t` as it should be, `p` as it is."""
 
-    def __init__(self, t, p, prefix, ledger, scenes):
+    def __init__(self, t, p, prefix, ledger, scenes, bases=None, guard=None):
         self.t, self.p, self.prefix, self.ledger, self.scenes = t, p, prefix, ledger, scenes
-        self.marks = Marks(t, p, prefix, ledger, scenes)
+        self.bases, self.guard = bases or (t, p), guard              # the subplots as they are in the scenes
+        self.marks = Marks(t, p, prefix, ledger, scenes, self.bases, guard)
 
     def compare(self):
+        names = [axes.get("projection") or "rectilinear" for axes in (self.t, self.p)]
+        if names[0] != names[1]:
+            self.marks.turned = True
+            words = [{"rectilinear": "rectangular", "3d": "three-dimensional"}.get(name, name) for name in names]
+            self.differ("data", 0, "structure_error", 3, "plot", f"{words[1]} axes, should be {words[0]}", 4)
+            return
+        self.view()
         self.marks.compare()
         if not self.marks.turned and "pie" not in [kind(mark) for mark in self.t["marks"] + self.p["marks"]]:
             for axis in "xy":
@@ -162,11 +252,21 @@ class _Pair:
             self.ticks(axis)
         _legend(self.t.get("legend"), self.p.get("legend"), self.prefix, self.ledger, self.marks.lost,
                 self.marks.gained, not self.marks.retyped)
-        self.annotations()
+        notes = self.annotations()
         self.looks()
+        self.paint(notes)
 
     def differ(self, group, credit, category, level, location, description, weight=1.0):
         self.ledger.differ(group, credit, category, level, self.prefix + location, description, weight)
+
+    def view(self):
+        """From where a space is seen, or how a polar chart is turned."""
+        ours, theirs = (axes.get("view") or [] for axes in (self.t, self.p))
+        if len(ours) == len(theirs) and any(abs((a - b + 180) % 360 - 180) > 2 or abs(a - b) == 2
+                                            for a, b in zip(ours, theirs)):
+            words = [" ".join(number(v) for v in angles) for angles in (theirs, ours)]
+            self.differ("style", 0.5, "style_error", 2, "plot", "seen from {}, should be {}".format(*words)
+                        if len(ours) == 3 else "turned by {}, should be {}".format(*words))
 
     def limits(self, axis):
         """Scale and limits of one axis; limits that follow from the data are no error of their own."""
@@ -227,7 +327,9 @@ class _Pair:
             return min(1.5, math.hypot(*((scaled(a[axis], scale) - scaled(b[axis], scale)) / length
                                          for axis, scale, length in zip("xy", scales, lengths))))
         ours, theirs = self.t.get("annotations", []), self.p.get("annotations", [])
-        pairs = assign(ours, theirs, lambda a, b: 0.6 * (1 - similar(a["text"], b["text"])) + 0.4 * apart(a, b), 0.45)
+        matched = []
+        pairs = assign(ours, theirs, lambda a, b: 0.6 * (1 - similar(a["text"], b["text"])) + 0.4 * apart(a, b), 0.45,
+                       lambda note: note["text"], FEW)
         for i, j in pairs:
             a, b = ours[i] if i is not None else None, theirs[j] if j is not None else None
             where = f"annotation '{normal((a or b)['text'])}'"
@@ -237,8 +339,10 @@ class _Pair:
                 self.differ("axes", 0, "text_error", 2, where, "missing" if b is None else "extra")
             else:
                 check_text(self.ledger, "axes", "text_error", self.prefix + where, b["text"], a["text"])
+                matched.append((i, j, where))
                 if apart(a, b) > PLACE[1] and not self.marks.changed and not self.marks.turned:
                     self.differ("axes", 0.5, "text_error", 1, where, "in another place")
+        return [] if any("moved" in axes for axes in (self.t, self.p)) else matched
 
     def looks(self):
         """Grid, background and frame."""
@@ -260,6 +364,33 @@ class _Pair:
         if frames[0] != frames[1] and not self.marks.turned:
             self.differ("style", 0.5, "style_error", 1, "frame",
                         f"{' '.join(frames[1]) or 'none'}, should be {' '.join(frames[0]) or 'none'}")
+
+
+    def paint(self, notes):
+        """What was painted for the things that were matched."""
+        numbers = [next((k for k, other in enumerate(scene["axes"]) if other is axes), None)
+                   for scene, axes in zip(self.scenes, self.bases)]
+        if None in numbers or not all(scene.get("painted") for scene in self.scenes):
+            return
+        paint, marks = Paint(self.scenes, self.guard.entries, *numbers, self.prefix, self.ledger), self.marks
+        if self.t.get("projection") != self.p.get("projection"):
+            return
+        for i, j, where in marks.pairs:
+            a, b = self.t["marks"][i], self.p["marks"][j]
+            noun = {"bars": "bar", "pie": "slice"}.get(a["type"], "part")
+
+            def part_name(part, names=a.get("names") or [], noun=noun, where=where):
+                name = normal(names[part]) if part is not None and part < len(names) else ""
+                comma = where + ", " if where else ""
+                return f"{comma}{noun} '{name}'" if name else f"{comma}{noun} {(part or 0) + 1}"
+            paint.mark(i, j, a, b, where or "plot", part_name)
+        moved = bool(marks.changed or marks.turned or marks.retyped or marks.lost or marks.gained)
+        scaled = {axis for axis in "xy" if any(self.t[axis + key] != self.p[axis + key] for key in ("scale", "lim"))}
+        paint.texts(moved, scaled)
+        paint.lines(scaled)
+        paint.legend(moved)
+        paint.notes(notes)
+        paint.rest()
 
 
 def _some(texts):

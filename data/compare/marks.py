@@ -3,29 +3,13 @@
 `Marks` compares what stands in one subplot of each picture, and remembers what the axes and texts around it need to
 know: whether they may have moved with the data (`changed`), and which names and numbers were told already.
 """
-from data.compare.colors import check_color, color_distance, color_words
+from data.compare.series import (NOUNS, POINTS, Namer, axis_of, clip, follows, interpolate, items, kind, regular, rescaled,
+                              scaled, shares, span, stacked, stretched, value_words)
+from data.compare.matching import FEW, align, assign
+from data.compare.whole import compare_pie, compare_whole, percent
+from data.compare.words import as_number, normal, reads, should_be, similar, text_credit
+from data.compare.colors import color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, VALUE, WIDTH, partial, severity
-from data.compare.matching import align, assign
-from data.compare.series import (
-    NOUNS,
-    POINTS,
-    Namer,
-    axis_of,
-    clip,
-    follows,
-    interpolate,
-    items,
-    kind,
-    regular,
-    rescaled,
-    scaled,
-    shares,
-    span,
-    stacked,
-    stretched,
-    value_words,
-)
-from data.compare.words import as_number, normal, number, reads, should_be, similar, text_credit
 
 LINES = {"-": "solid", "--": "dashed", ":": "dotted", "-.": "dash-dotted", "none": "none"}
 MARKERS = {"o": "circle", "s": "square", "^": "triangle", "v": "down triangle", "D": "diamond", "d": "thin diamond",
@@ -39,14 +23,15 @@ DENSE = 20                                     # lines with more points than thi
 class Marks:
     """The marks of one subplot of each picture: `t` as it should be, `p` as it is; `scenes` are the two charts."""
 
-    def __init__(self, t, p, prefix, ledger, scenes):
+    def __init__(self, t, p, prefix, ledger, scenes, bases=None, guard=None):
         self.t, self.p, self.prefix, self.ledger = t, stretched(p, t), prefix, ledger
-        self.scenes = scenes
+        self.scenes, self.bases, self.guard = scenes, bases or (t, p), guard
         self.changed = set()           # axes ("x", "y") along which marks moved: their limits and ticks may follow
         self.named = set()             # axes whose tick texts were compared as names of marks
         self.lost, self.gained = [], []         # labels of missing and of extra series
         self.retyped = self.turned = False      # a change of type; a change of type that makes the axes incomparable
         self.shared = []               # what may be told once for all series: (what, series, places, count, kinds)
+        self.pairs = []                # (number of a series in `t`, in `p`, its place) of matched series of one type
         self.shift = []                # (expected item, found item) of marks that moved: texts on them move along
 
     def differ(self, group, credit, category, level, location, description, weight=1.0):
@@ -60,7 +45,7 @@ class Marks:
         """Pair the series, then look at each pair."""
         ours, theirs = self.t["marks"], self.p["marks"]
         self.points = {id(mark): items(mark, axes) for axes in (self.p, self.t) for mark in axes["marks"]}
-        pairs = assign(ours, theirs, self.distance, gap=0.5, key=repr)
+        pairs = assign(ours, theirs, self.distance, gap=0.5, key=repr, most=FEW)
         single = len(ours) == 1
         kinds = {(kind(ours[i]), kind(theirs[j])) for i, j in pairs if None not in (i, j)}
         told = len(kinds) == 1 and all(a != b for a, b in kinds)
@@ -69,15 +54,18 @@ class Marks:
         self.stacking(ours, theirs)
         for i, j in pairs:
             if j is None:
-                self.alone(ours[i], "missing", "plot" if single else self.series(ours[i], self.t, i))
+                self.alone(ours[i], i, "missing", "plot" if single else self.series(ours[i], self.t, i))
             elif i is None:
                 many = len(theirs) > 1
-                self.alone(theirs[j], "extra", self.series(theirs[j], self.p, j) if many else "plot")
+                self.alone(theirs[j], j, "extra", self.series(theirs[j], self.p, j) if many else "plot")
             else:
                 where = "" if single and len(theirs) == 1 else self.series(ours[i], self.t, i)
                 shifted = len(ours) != len(theirs) and i != j < len(ours)
                 self.cycle = _color(ours[j]) if shifted else None    # the colours go on where a series is missing
+                self.number = i
                 self.mark(ours[i], theirs[j], where, told)
+                if kind(ours[i]) == kind(theirs[j]):
+                    self.pairs.append((i, j, where))
         self.tell_shared()
 
     def series(self, mark, axes, index):
@@ -96,12 +84,22 @@ class Marks:
             self.changed |= set("xy")
             self.differ("data", 0, "structure_error", 3, "plot", f"bars {words[1]}, should be {words[0]}", 2)
 
-    def alone(self, mark, what, where):
-        """A series without a partner."""
+    def alone(self, mark, number, what, where):
+        """A series without a partner; no error where the pictures look the same."""
+        if self.looks_the_same(number, what):
+            return
         (self.lost if what == "missing" else self.gained).append(normal(mark.get("label")))
         self.changed |= set("xy")
         self.differ("data", 0, "data_error", 3, where, NAMES.get(mark["type"], "") + what,
                     max(1, len(self.points[id(mark)])))
+
+    def looks_the_same(self, number, what):
+        """Whether the pictures look the same where one of them shows a mark, given by its number."""
+        side = what == "extra"
+        numbers = [k for k, axes in enumerate(self.scenes[side]["axes"]) if axes is self.bases[side]]
+        if not (self.guard and numbers):
+            return False
+        return self.guard.same_there(self.guard.entries[side].of(numbers[0], "mark", number))
 
     def distance(self, a, b):
         """0 for the same series, 1 for two that have nothing in common (over 1: they cannot be compared)."""
@@ -110,7 +108,8 @@ class Marks:
             return 2.0
         ours, theirs = self.points[id(a)], self.points[id(b)]
         off = [1.0] * abs(len(ours) - len(theirs))
-        off += [min(1, self.off(x, y, kinds) / VALUE[2]) for x, y in zip(ours, theirs)]
+        step = 1 + min(len(ours), len(theirs)) // 100                # of a long curve some points tell enough
+        off += [min(1, self.off(x, y, kinds) / VALUE[2]) for x, y in zip(ours[::step], theirs[::step])]
         colors = color_distance(_color(a), _color(b))
         return (0.3 * (kinds[0] != kinds[1]) + 0.3 * (normal(a.get("label")) != normal(b.get("label")))
                 + 0.1 * min(1, colors / COLOR[1]) + 0.3 * (sum(off) / len(off) if off else 0))
@@ -142,7 +141,7 @@ class Marks:
         elif kinds[0] == "pie":
             theirs = rescaled(ours, theirs)
         if kinds[0] not in POINTS:
-            return self.whole(a, b, where or "plot")
+            return compare_whole(self, a, b, where or "plot")
         on_top = stacked(a, self.t), stacked(b, self.p)
         if self.restacked or all(on_top) or any(on_top) and kinds[0] != kinds[1]:
             ours, theirs = ([{**item, "value": item["value"] - item["base"], "base": 0} for item in found]
@@ -153,6 +152,8 @@ class Marks:
             pairs = self.pair(ours, theirs, kinds)
             self.items(pairs, ours, theirs, kinds, where)
         self.colors(pairs, ours, theirs, kinds, where)
+        if kinds[0] == kinds[1] == "pie":
+            compare_pie(self, a, b, where or "plot", self.looks_the_same(self.number, "missing"))
         if kinds[0] == kinds[1]:
             self.paint(a, b, kinds[0], where or "plot")
         return None
@@ -182,10 +183,10 @@ class Marks:
             place = min(1, self.off(a, b, kinds, "pos") / 0.05)
             return value + 0.001 * place if ordinal else 0.5 * value + 0.5 * place
         if not named or len(set(names[0])) < n or len(set(names[1])) < m:
-            return align(ours, theirs, distance)
+            return align(ours, theirs, distance, most=FEW)
         pairs = [(i, names[1].index(name)) for i, name in enumerate(names[0]) if name in names[1]]
         alone = [[k for k in range(len(side)) if side[k] not in other] for side, other in (names, names[::-1])]
-        rest = align([ours[i] for i in alone[0]], [theirs[j] for j in alone[1]], distance)
+        rest = align([ours[i] for i in alone[0]], [theirs[j] for j in alone[1]], distance, most=FEW)
         rest = [tuple(None if k is None else alone[side][k] for side, k in enumerate(pair)) for pair in rest]
         return sorted(pairs + rest, key=lambda pair: pair[0] if pair[0] is not None else pair[1] + 0.5)
 
@@ -225,7 +226,7 @@ class Marks:
             self.shift.append((a, b))
             self.ledger.cost("data", partial(off, VALUE) * partial(moved, VALUE) * partial(max(based, deep), VALUE))
             words = should_be("start", b["base"], a["base"]) if worst == based else should_be("z", b["z"], a["z"]) \
-                if worst == deep else value_words(a, b, off, moved, kinds)
+                if worst == deep else value_words(a, b, off, moved, kinds, self.t.get("dates"))
             values.append((severity(worst, VALUE), place(i, j), words))
         self.tell_many("data_error", values, where, len(ours), "values wrong")
         if errors:
@@ -239,10 +240,13 @@ class Marks:
             self.named |= {axis_of(kinds[0])[0]}
 
     def error_bar(self, a, b, kinds):
-        """1 if the error bars of two items differ in length, else 0."""
-        if a["error"] is None or b["error"] is None or kinds != ("errorbar", "errorbar"):
+        """1 if the error bars of two items differ in their ends, else 0."""
+        if kinds != ("errorbar", "errorbar"):
             return 0
-        return int(abs(a["error"] - b["error"]) / span(self.t, "y") > VALUE[0])
+        for axis, x, y in zip("xxyy", a["ends"], b["ends"]):
+            if (x is None) != (y is None) or x is not None and abs(x - y) / span(self.t, axis) > VALUE[0]:
+                return 1
+        return 0
 
     def cut_off(self, item, of_kind, axes):
         """Whether an item is missing in one picture only because limits that were set there leave it out."""
@@ -317,7 +321,7 @@ class Marks:
         self.changed |= set("xy")
         self.differ("data", sum(partial(gap, VALUE) for gap in gaps) / len(gaps), "data_error",
                     severity(max(gaps), VALUE), where or "plot",
-                    f"curve off by {_percent(max(gaps))} over {_percent(wrong)}", weight)
+                    f"curve off by {percent(max(gaps))} over {percent(wrong)}", weight)
         return True
 
     def curve_gaps(self, ours, theirs, dense):
@@ -328,63 +332,8 @@ class Marks:
         if max(self.off(ours[k], theirs[k], kinds, "pos") for k in (0, -1)) > 0.02:
             return [1.0] * len(ours) if dense else None
         at = sorted({item["pos"] for item in ours + theirs})
-        return [self.off({"value": interpolate(ours, x)}, {"value": interpolate(theirs, x)}, kinds) for x in at]
-
-    def whole(self, a, b, where):
-        """Images, boxes and patches."""
-        if a["type"] == "image":
-            return self.image(a, b, where)
-        if a["type"] == "box":
-            parts = [(f"{key} ", dict(value=x), dict(value=y), k) for key in ("median", "q1", "q3", "low", "high")
-                     for k, (x, y) in enumerate(zip(a[key], b[key])) if None not in (x, y)]
-            missing = abs(len(a["median"]) - len(b["median"]))
-        else:
-            parts = [("", {what: x}, {what: y}, None) for what, x, y
-                     in zip(("pos", "value") * 2, a["box"], b["box"]) if None not in (x, y)]
-            missing = 0
-        kinds = ("barh", "barh") if a.get("orient") == "h" else ("bar", "bar")
-        found = {}                                                   # number of the box -> (gap, words)
-        for key, x, y, k in parts:
-            gap = self.off(x, y, kinds, next(iter(x)))
-            words = should_be(key.strip(), y["value"], x["value"]) if k is not None else f"off by {_percent(gap)}"
-            if gap > found.get(k, (VALUE[0], ""))[0]:
-                found[k] = gap, words
-        if missing:
-            more = "extra" if len(b["median"]) > len(a["median"]) else "missing"
-            self.differ("data", 0, "data_error", 3, where, f"{missing} boxes {more}", missing)
-        for k, (gap, words) in found.items():
-            name = "" if k is None else (a.get("names") or [""] * 99)[k]
-            place = where if k is None else f"box '{normal(name)}'" if name else f"box {k + 1}"
-            self.differ("data", partial(gap, VALUE), "data_error", severity(gap, VALUE), place, words)
-        if found or missing:
-            self.changed |= set("xy")
-        else:
-            self.ledger.agree("data", 4)
-        check_color(self.ledger, "style", self.prefix + where, b.get("color"), a.get("color"))
-        return None
-
-    def image(self, a, b, where):
-        """Heat maps: cell by cell if few differ; the map of colours."""
-        if a["shape"][:2] != b["shape"][:2]:
-            return self.differ("data", 0, "data_error", 3, where, "cells {} x {}, should be {} x {}".format(
-                *b["shape"][:2], *a["shape"][:2]), 4)
-        cells = [(r, c, x, y) for r, rows in enumerate(zip(a["data"], b["data"])) for c, (x, y) in enumerate(zip(*rows))
-                 if isinstance(x, (int, float)) and isinstance(y, (int, float))]
-        values = [x for _, _, x, _ in cells]
-        length = max(values, default=1) - min(values, default=0) or 1.0
-        wrong, n = [], max(1, len(cells))
-        for r, c, x, y in cells:
-            gap = abs(x - y) / length
-            self.ledger.entries["data"].append([min(1, 20 / n), partial(gap, VALUE)])
-            if gap > VALUE[0]:
-                self.shift.append((dict(value=x), dict(value=y)))
-                wrong.append((severity(gap, VALUE), f"row {r + 1}, column {c + 1}", should_be("value", y, x)))
-        self.tell_many("data_error", wrong, where, len(cells), "values wrong")
-        if a.get("cmap") != b.get("cmap"):
-            self.differ("style", 0, "style_error", 2, where, f"colors {b.get('cmap')}, should be {a.get('cmap')}")
-        else:
-            self.ledger.agree("style")
-        return None
+        return [self.off({"value": x}, {"value": y}, kinds)
+                for x, y in zip(interpolate(ours, at), interpolate(theirs, at))]
 
     # -------------------------------------------------------------------------------------------------- paint
     def colors(self, pairs, ours, theirs, kinds, where):
@@ -463,6 +412,3 @@ def _mean(values):
     values = [v for v in (values if isinstance(values, list) else [values]) if v is not None]
     return sum(values) / len(values) if values else None
 
-
-def _percent(share):
-    return f"{number(min(100, 100 * share), 2)}%"

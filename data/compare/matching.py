@@ -3,13 +3,16 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 
-def align(a, b, distance, gap=0.45):
+def align(a, b, distance, gap=0.45, most=None):
     """Pair two sequences in order: [(i, j), (i, None), (None, j), ...] with the least sum of distances.
 
     `distance(x, y)` is 0 for equal elements; leaving an element alone costs `gap`. Dynamic programming, O(len a *
-    len b). Of equally good pairings one with most pairs is taken.
+    len b). Of equally good pairings one with most pairs is taken. If more than `most` meet `most` in between what is
+    equal at both ends, they are paired in their order.
     """
     n, m = len(a), len(b)
+    if most and n * m > most * most:
+        return _align_many(a, b, distance, gap, most)
     table = [[(i + j) * gap if not (i and j) else 0.0 for j in range(m + 1)] for i in range(n + 1)]
     for i in range(1, n + 1):
         for j in range(1, m + 1):
@@ -27,12 +30,34 @@ def align(a, b, distance, gap=0.45):
     return pairs[::-1]
 
 
-def assign(a, b, distance, gap=0.5, key=None):
+FEW = 150           # so many meet so many in any order in a tenth of a second
+
+
+def _align_many(a, b, distance, gap, most):
+    """`align` for long sequences: equal ends are paired at once, and if still many are left, these in their order."""
+    n, m, start, end = len(a), len(b), 0, 0
+    while start < min(n, m) and distance(a[start], b[start]) == 0:
+        start += 1
+    while end < min(n, m) - start and distance(a[n - 1 - end], b[m - 1 - end]) == 0:
+        end += 1
+    left, right = n - start - end, m - start - end
+    if left * right <= most * most:
+        middle = align(a[start:n - end], b[start:m - end], distance, gap)
+    else:
+        few = min(left, right)
+        middle = [(k, k) for k in range(few)] + [(k, None) for k in range(few, left)] + \
+            [(None, k) for k in range(few, right)]
+    shifted = [(i if i is None else i + start, j if j is None else j + start) for i, j in middle]
+    return [(k, k) for k in range(start)] + shifted + [(n - k, m - k) for k in range(end, 0, -1)]
+
+
+def assign(a, b, distance, gap=0.5, key=None, most=None):
     """Pair two collections in any order: like `align`, with the least sum of distances (Hungarian method, O(n^3)).
 
     Pairs come in the order of `a`, elements of `b` without a partner last. Two elements further apart than two gaps
     are left alone. Of equal distances the pair that keeps its place in the order is taken. Where many meet many, those
-    with the same `key` are paired beforehand: an edit changes few of the thousand lines of a picture.
+    with the same `key` are paired beforehand: an edit changes few of the thousand lines of a picture. If still more
+    than `most` meet `most`, they are paired in their order.
     """
     n, m, found = len(a), len(b), {}
     if key and n * m > 2500:
@@ -44,6 +69,9 @@ def assign(a, b, distance, gap=0.5, key=None):
                 found[i] = same.pop(same.index(i) if i in same else 0)
     rows, taken = [i for i in range(n) if i not in found], set(found.values())
     columns = [j for j in range(m) if j not in taken]
+    if most and len(rows) * len(columns) > most * most:
+        found |= {i: j for i, j in zip(rows, columns) if distance(a[i], b[j]) <= 2 * gap}
+        rows, columns = [], []                      # the rest stays alone
     cost = np.full((len(rows) + len(columns),) * 2, float(gap))          # rows: a, then blanks; columns: b, then blanks
     cost[len(rows):, len(columns):] = 0.0
     for row, i in enumerate(rows):

@@ -3,10 +3,13 @@
 Marks of different types meet on common ground: a bar, a point and a slice all have a name, a position and a value
 (`items`). So a bar chart drawn as a line is one structure_error, and its values still count one by one.
 """
+import datetime
 import math
 
-from data.compare.ledger import VALUE
+import numpy as np
+
 from data.compare.words import as_number, normal, should_be
+from data.compare.ledger import VALUE
 
 POINTS = ("bar", "barh", "line", "scatter", "pie", "errorbar", "area")     # types whose marks can be compared
 NOUNS = {"bar": "bar", "barh": "bar", "pie": "slice"}                      # all others have points
@@ -43,7 +46,7 @@ def items(mark, axes):
     """The marks of a series in the order in which they stand along their axis.
 
     [{"name", "pos", "value", "base", "color", ...}]: positions and values in data units, for slices as fractions of
-    the circle; "z" in three dimensions, "error" where there are error bars. Names are words only: "" for numbers.
+    the circle; "z" in three dimensions, "ends" of error bars. Names are words only: "" for numbers.
     """
     of_kind = kind(mark)
     if of_kind not in POINTS:
@@ -62,14 +65,24 @@ def items(mark, axes):
         names = _names(mark, of_kind, columns[0], axes)
     pos, values, bases, colors = columns
     n = len(values)
-    errors = [high - low for low, high in zip(mark.get("ylow") or [], mark.get("yhigh") or [])]
-    found = [dict(name=name, pos=x, value=v, base=b or 0, color=c, z=z, error=e) for name, x, v, b, c, z, e
+    ends = _ends(mark, pos, values) if of_kind == "errorbar" else []
+    found = [dict(name=name, pos=x, value=v, base=b or 0, color=c, z=z, ends=e) for name, x, v, b, c, z, e
              in zip(names, pos, values, fill(bases, n, 0), fill(colors, n), fill(mark.get("z"), n, None),
-                    fill(errors, n, None)) if v is not None and x is not None]
+                    fill(ends, n, None)) if v is not None and x is not None]
     if of_kind in ("line", "area") and found and (found[0]["pos"], found[0]["value"]) > (found[-1]["pos"],
                                                                                          found[-1]["value"]):
         return found[::-1]                          # drawn from right to left it looks the same
     return found if of_kind in ("line", "area", "pie") else sorted(found, key=lambda item: item["pos"])
+
+
+def _ends(mark, xs, ys):
+    """How far the error bars of each point reach: to the left, right, down, up; None where there is none."""
+    columns = []
+    for key, values, sign in (("xlow", xs, -1), ("xhigh", xs, 1), ("ylow", ys, -1), ("yhigh", ys, 1)):
+        ends = mark.get(key)
+        columns.append([sign * (end - value) if None not in (end, value) else None for end, value in zip(ends, values)]
+                       if ends and len(ends) == len(values) else [None] * len(values))
+    return list(zip(*columns))
 
 
 def _names(mark, of_kind, positions, axes):
@@ -77,6 +90,9 @@ def _names(mark, of_kind, positions, axes):
     ticks = word_ticks(axes, axis_of(of_kind)[0])
     gap = min((abs(b[0] - a[0]) for a, b in zip(ticks, ticks[1:])), default=1)
     reach = (0.45 if of_kind in ("bar", "barh") else 0.01) * gap
+    if (axes.get("dates") or {}).get(axis_of(of_kind)[0]) and not all(
+            any(abs(at - x) <= reach for at, _ in ticks) for x in positions if x is not None):
+        return [""] * len(positions)                # a date between two ticks has no name
     own = fill(mark.get("names"), len(positions))
     own = own if any(name and as_number(name) is None for name in own) else [""] * len(own)
     return [normal(name) or next((text for at, text in ticks if abs(at - x) <= reach), "")
@@ -115,13 +131,9 @@ def rescaled(ours, theirs):
             for item, value in zip(theirs, partner)]
 
 
-def interpolate(found, x):
-    """Value at `x` on the line through the items, whose positions rise."""
-    for a, b in zip(found, found[1:]):
-        if x <= b["pos"]:
-            share = (x - a["pos"]) / (b["pos"] - a["pos"])
-            return a["value"] + max(0.0, share) * (b["value"] - a["value"])
-    return found[-1]["value"]
+def interpolate(found, xs):
+    """Values at `xs` on the line through the items, whose positions rise; beyond its ends those of the ends."""
+    return np.interp(xs, [item["pos"] for item in found], [item["value"] for item in found]).tolist()
 
 
 class Namer:
@@ -138,10 +150,14 @@ class Namer:
         return f"{self.where}, {place}" if self.where else place
 
 
-def value_words(a, b, off, moved, kinds):
+def value_words(a, b, off, moved, kinds, dates=None):
     """Description of one mark that is off in value, in position or in both; `b` is found, `a` expected."""
     if "pie" in kinds:
         return should_be("share", 100 * b["value"], 100 * a["value"], "%")
+    axis = axis_of(kinds[0])[0]
+    if (dates or {}).get(axis) and moved > VALUE[0]:
+        days = [str(datetime.date(1970, 1, 1) + datetime.timedelta(days=item["pos"])) for item in (b, a)]
+        return "{} {}, should be {}".format(axis, *days)
     if off > VALUE[0] and moved > VALUE[0]:
         return f"{should_be('x', b['pos'], a['pos'])}; {should_be('value', b['value'], a['value'])}"
     if off > VALUE[0]:

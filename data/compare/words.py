@@ -16,10 +16,25 @@ def plain(text):
     return " ".join(text.split())
 
 
+FONTS = r"\\(?:math(?:default|bf|it|rm|sf|tt|regular|cal|bb)|text)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+
+
+def _typeset(formula):
+    """A formula in letters: commands for fonts and spaces are not seen, indices stand apart from other letters."""
+    for _ in range(4):                              # nested
+        formula = re.sub(FONTS, r"\1", formula)
+    formula = re.sub(r"\\[,;:! ]", " ", formula)
+    return re.sub(r"([_^])\{?([^{}\s])\}?(?![^{}]*\})", r"\1{\2}", formula)
+
+
 @lru_cache(100_000)
 def normal(text):
-    """A text that Matplotlib drew: as `plain`, and without the markers of mathematics."""
-    return plain(re.sub(r"\\mathdefault\{((?:[^{}]|\{[^{}]*\})*)\}", r"\1", text or "").replace("$", ""))
+    """A text that Matplotlib drew: as `plain`, with mathematics as letters where it typesets any."""
+    text = text or ""
+    dollars = text.count("$") - text.count(r"\$")
+    if dollars > 0 and dollars % 2 == 0:  # an odd number is not typeset: a single dollar is a dollar
+        text = re.sub(r"(?<!\\)\$(.*?)(?<!\\)\$", lambda found: _typeset(found[1]), text, flags=re.S)
+    return plain(text.replace(r"\$", "$"))
 
 
 @lru_cache(100_000)

@@ -1,6 +1,7 @@
-"""Damage to tables (HTML and Markdown), for `data/edit`: edits of the tree, written back as it was read.
+"""Damage to tables (HTML and Markdown): edits of the tree, written back as it was read.
 
-An editor takes (`_Table`, rng), changes the tree and returns the place it hit, as `compare` calls it, or None.
+An editor takes (`_Table`, rng), changes the tree and returns the place it hit, as `compare` calls
+it, or None.
 """
 import random
 import re
@@ -15,7 +16,7 @@ from data.worlds.level1 import WORDS
 
 
 class _Table:
-    """The first table of a page: `cells[r][c]`; `slots` maps each to its (row, column) in the grid."""
+    """The first table of a page. `slots` maps each of `cells[r][c]` to its place in the grid."""
 
     def __init__(self, code):
         self.markdown = not is_html(code)

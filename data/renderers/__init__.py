@@ -7,9 +7,14 @@ from data.renderers.scene import RenderError, short, use_own_fonts
 def draw(task, code, size=None):
     """Draw in this process: (PIL.Image, scene). No sandbox: for workers and tests only."""
     use_own_fonts()
+    renderer = importlib.import_module(f"data.renderers.{task}")
+    return drawn_or_error(getattr(renderer, f"draw_{task}"), code, size)
+
+
+def drawn_or_error(function, *args):
+    """The result of a function that draws; whatever it raises becomes a RenderError."""
     try:
-        renderer = importlib.import_module(f"data.renderers.{task}")
-        return getattr(renderer, f"draw_{task}")(code, size)
+        return function(*args)
     except (RenderError, MemoryError):
         raise
     except RecursionError:

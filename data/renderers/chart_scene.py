@@ -1,4 +1,8 @@
-"""The scene of a chart, read from the live Matplotlib figure and never from the code's text."""
+"""Names and values of a chart, read from the live Matplotlib figure and never from the code's text.
+
+They stand on top of the paint list: each text and each mark names the artists that drew it (`Seen`,
+"by"), and `data/renderers/painted.py` leaves out what these artists did not visibly paint.
+"""
 import collections
 import functools
 import itertools
@@ -8,13 +12,36 @@ import re
 from data.renderers.scene import rgb_hex, six
 
 
+class Seen(str):
+    """A text of the picture that knows its artists."""
+
+    def __new__(cls, text, artists=()):
+        self = super().__new__(cls, text)
+        self.artists = artists
+        return self
+
+
+def plain_names(value, rows_of):
+    """A plain JSON copy of names: artists become their rows in the paint list, texts {"@": rows}."""
+    if type(value) is dict:
+        return {key: plain_names(part, rows_of) for key, part in value.items()}
+    if type(value) is list:
+        if value and type(value[0]) in (float, int):
+            return value
+        return [plain_names(part, rows_of) for part in value]
+    if type(value) is Seen:
+        return {"@": [row for artist in value.artists for row in rows_of.get(id(artist), ())]} \
+            if value else ""
+    return rows_of.get(id(value), []) if hasattr(value, "draw") else value
+
+
 def axes_scene(ax, every):
     on, framed, box = ax.axison, ax.axison and ax.get_frame_on(), ax.get_position()
     twins = [a for a in every if a in ax._twinned_axes.get_siblings(ax)] or [ax]
     base = min(twins, key=every.index)
     scene = {"box": [round(float(v), 3) for v in (box.x0, box.y0, box.width, box.height)],
-             "title": " ".join(filter(None, map(seen_text, (ax._left_title, ax.title,
-                                                        ax._right_title)))), "grid": {}}
+             "title": _joined(map(seen_text, (ax._left_title, ax.title, ax._right_title))),
+             "grid": {}}
     for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
         shown = on and axis.get_visible()
         scene |= {f"{name}label": seen_text(axis.label) if shown else "",
@@ -25,23 +52,44 @@ def axes_scene(ax, every):
                                                  for t in axis.get_major_ticks()))
     pies = [call for call in ax.__dict__.get("_calls", []) if call[0] == "pie"]
     of_pies = {id(t) for pie in pies for texts in pie[3].texts for t in texts}
+    legends = [a for a in ax.get_children() if type(a).__name__ == "Legend"]
     return scene | {
+        "by": {"axes": ax, "x": ax.xaxis, "y": ax.yaxis, "frame": list(ax.spines.values()),
+               "background": ax.patch, "legend": legends} |
+              ({"z": ax.zaxis} if ax.name == "3d" else {}),
+        "dates": {name: type(axis.get_converter()).__name__.endswith("DateConverter")
+                  for name, axis in (("x", ax.xaxis), ("y", ax.yaxis))},
+        "view": _view(ax),
         "facecolor": hex_of(ax.get_facecolor()) if framed and ax.patch.get_visible() else None,
         "projection": ax.name,
         "spines": [n for n, s in ax.spines.items() if framed and s.get_visible()
                    and s.get_linewidth() > 0 and hex_of(s.get_edgecolor())],
-        "legend": legend_scene([a for a in ax.get_children() if type(a).__name__ == "Legend"]),
+        "legend": legend_scene(legends),
         "annotations": [n for n in (_note(ax, t) for t in ax.texts if id(t) not in of_pies) if n],
         "twin": every.index(base) if base is not ax else None, "marks": _marks(ax)}
 
 
+def _view(ax):
+    """From where a space is seen (elevation, azimuth, roll), or how a polar chart is turned."""
+    if ax.name == "3d":
+        return six((ax.elev, ax.azim, ax.roll))
+    if ax.name == "polar":
+        return six((math.degrees(ax.get_theta_offset()), ax.get_theta_direction()))
+    return []
+
+
+def _joined(texts):
+    texts = [text for text in texts if text]
+    return Seen(" ".join(texts), tuple(artist for text in texts for artist in text.artists))
+
+
 def seen_text(text):
-    """A Text's string if its centre lies on the canvas (a label that fell off cannot be read)."""
+    """A Text's string, `Seen`, if its centre lies on the canvas (a label that fell off cannot be read)."""
     if text is None or not text.get_visible() or not text.get_text().strip():
         return ""
     box, page = text.get_window_extent(), text.get_figure(root=True).bbox
     seen = page.contains((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
-    return text.get_text().strip() if seen else ""
+    return Seen(text.get_text().strip(), (text,)) if seen else ""
 
 
 def _ticks(axis):
@@ -53,7 +101,8 @@ def _ticks(axis):
         line = any(t.get_visible() and t.get_markersize() > 0
                    for t in (tick.tick1line, tick.tick2line))
         if tick.get_visible() and (text or line) and low - slack <= tick.get_loc() <= high + slack:
-            text = re.sub(r"^\$\\mathdefault\{(.*)\}\$$", r"\1", text)
+            if text:
+                text = Seen(re.sub(r"^\$\\mathdefault\{(.*)\}\$$", r"\1", text), text.artists)
             found.append({"pos": six(tick.get_loc()), "text": text})
     return sorted(found, key=lambda t: t["pos"])
 
@@ -64,8 +113,8 @@ def legend_scene(legends):
     if not legends:
         return None
     return {"title": seen_text(legends[0].get_title()),
-            "entries": [{"text": text.get_text(), "color": _color(handle)} for g in legends
-                        for handle, text in zip(g.legend_handles, g.get_texts())]}
+            "entries": [{"text": Seen(text.get_text(), (text,)), "color": _color(handle)}
+                        for g in legends for handle, text in zip(g.legend_handles, g.get_texts())]}
 
 
 def _note(ax, text):
@@ -106,7 +155,12 @@ def _alpha(artist, color):
     """Opacity whichever way it was given: alpha=, or the fourth number of the colour."""
     from matplotlib.colors import to_rgba
     alpha = to_rgba(color)[3] if artist.get_alpha() is None else artist.get_alpha()
-    return 1.0 if hasattr(alpha, "__len__") else six(alpha)
+    return six(sum(alpha) / len(alpha)) if hasattr(alpha, "__len__") else six(alpha)
+
+
+def _hidden(artist):
+    alpha = artist.get_alpha()
+    return alpha is not None and not (max(alpha) if hasattr(alpha, "__len__") else alpha)
 
 
 def _label(thing):
@@ -142,7 +196,7 @@ def _marks(ax):
     owner |= {id(a): ("BarContainer", loose) for a in loose}
     readers = {"BarContainer": _bars, "pie": _pie, "box": _box, "ErrorbarContainer": _errorbar,
                "StemContainer": _stem}
-    classes = ((lines.Line2D, _line), (many.PathCollection, _scatter), (many.QuadMesh, _image),
+    classes = ((lines.Line2D, _line), (many.PathCollection, _scatter), ((many.QuadMesh, many.PolyQuadMesh), _image),
                (many.FillBetweenPolyCollection, _area), (image.AxesImage, _image), (object, _patch))
     marks, done = [], set()
     for artist in data_artists(ax):
@@ -150,8 +204,24 @@ def _marks(ax):
         if id(thing) not in done:
             done.add(id(thing))
             read = readers.get(kind) or next(r for cls, r in classes if isinstance(artist, cls))
-            marks.append(read(ax, thing))
-    return [m for m in marks if m]
+            mark = read(ax, thing)
+            if mark:
+                marks.append({"by": _parts(kind, thing)} | mark)
+    return marks
+
+
+def _parts(kind, thing):
+    """The artists that draw a mark."""
+    if kind == "pie":
+        return list(thing[2].wedges)
+    if kind == "box":
+        return list(itertools.chain(*thing[2].values()))
+    if kind is None:
+        return [thing]
+    parts = []
+    for part in thing:
+        parts += part if isinstance(part, (list, tuple)) else [part]
+    return [part for part in parts if part is not None]
 
 
 def _inside(ax, xs, ys):
@@ -198,7 +268,7 @@ def _bars(ax, group):
     if not vertical:
         low, thick, base, length = base, length, low, thick
     centre = [a + b / 2 for a, b in zip(low, thick)]
-    return {"type": "bars", "orient": "v" if vertical else "h", "label": _label(group),
+    return {"type": "bars", "by": bars, "orient": "v" if vertical else "h", "label": _label(group),
             "names": _tick_names(ax, centre, vertical), "pos": six(centre), "base": six(base),
             "value": six(map(sum, zip(base, length))), "thick": six(map(abs, thick)),
             "colors": [hex_of(b.get_facecolor()) if b.get_fill() else None for b in bars],
@@ -224,7 +294,7 @@ def _line(ax, line):
     if line.get_transform() != ax.transData:        # axhline and friends: other coordinates
         points = ax.transData.inverted().transform(line.get_transform().transform(points))
     points = _thin(points)
-    if look["color"] is None or line.get_alpha() == 0 or not _inside(ax, *points.T) or (
+    if look["color"] is None or _hidden(line) or not _inside(ax, *points.T) or (
             look["marker"] == "none" and (look["linestyle"] == "none" or len(points) == 1)):
         return None
     mark = {"type": "line", "label": _label(line), "x": six(points[:, 0]), "y": six(points[:, 1]),
@@ -263,7 +333,7 @@ def _scatter(ax, dots):
     points = _thin(np.ma.hstack([offsets, numbers]))        # the last column: which dot it was
     faces = dots.get_facecolors() if len(dots.get_facecolors()) else dots.get_edgecolors()
     paths, sizes, which = dots.get_paths(), dots.get_sizes(), points[:, -1].astype(int)
-    if not (len(faces) and len(sizes) and len(paths)) or dots.get_alpha() == 0 or \
+    if not (len(faces) and len(sizes) and len(paths)) or _hidden(dots) or \
             not _inside(ax, points[:, 0], points[:, 1]):
         return None
     mark = {"type": "scatter", "label": _label(dots),
@@ -284,7 +354,7 @@ def _pie(ax, call):
     centres = [tuple(round(float(v), 9) for v in w.center) for w in wedges]
     middle, times = collections.Counter(centres).most_common(1)[0]
     middle = middle if times > 1 else kwargs.get("center", (0, 0))
-    return {"type": "pie", "names": names,
+    return {"type": "pie", "by": wedges, "written": list(itertools.chain(*pie.texts)), "names": names,
             "fractions": six((w.theta2 - w.theta1) / 360 for w in wedges),
             "colors": [hex_of(w.get_facecolor()) for w in wedges],
             "start": six((first.theta2 if clockwise else first.theta1) % 360),
@@ -339,7 +409,7 @@ def _area(ax, area):
                  zip(points[1:n + 1], points[n + 2:2 * n + 2][::-1])]
     color, rows = _color(area), _thin(rows or [(math.nan,) * 3])
     spread = (rows[:, 0], rows[:, 1:].ravel())
-    if color is None or area.get_alpha() == 0 or not _inside(ax, *spread[::-1 if across else 1]):
+    if color is None or _hidden(area) or not _inside(ax, *spread[::-1 if across else 1]):
         return None
     return {"type": "area", "orient": "h" if across else "v", "label": _label(area), "color": color,
             **dict(zip(("x", "low", "high"), map(six, rows.T))),
@@ -362,7 +432,7 @@ def _image(ax, picture):
 def _patch(ax, artist):
     """Anything else that can be seen: its class, its extent in data coordinates, its colour."""
     color = _color(artist)
-    if color is None or artist.get_alpha() == 0:
+    if color is None or _hidden(artist):
         return None
     mark = {"type": "patch", "shape": type(artist).__name__, "label": _label(artist),
             "color": color}

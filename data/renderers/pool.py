@@ -35,7 +35,8 @@ from data.renderers.worker import serve
 del sys.path[0]
 serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
 GRACE = 30.0                # seconds an answer may be late beyond the job's own deadline
-LARGEST_SCENE = 4 << 20     # bytes
+LARGEST_SCENE = 12 << 20    # bytes
+LARGEST_LIST = 96 << 20     # bytes of a chart's paint list, as data/renderers/paint_list.py packs it
 TOO_MUCH = {"threads": f"it starts more than {THREADS} threads",
             "files": f"it writes more than {SCRATCH_FILES} files, or folders that cannot be read",
             "disk": f"it writes more than {SCRATCH_BYTES >> 20} MiB"}
@@ -67,6 +68,13 @@ class _Worker:
 
     def draw(self, task, code, size, timeout):
         """Rendering or RenderError of one job; OSError if the worker itself is lost."""
+        answer = self._job(task, code.encode(), size, timeout)
+        if isinstance(answer, bytes):       # what the chart paints: now paint it elsewhere
+            answer = self._job("paint", answer, size, timeout)
+        return answer
+
+    def _job(self, task, code, size, timeout):
+        """One job of a drawing process: Rendering, RenderError, or a chart's packed paint list."""
         ours, theirs = socket.socketpair()
         self.channel.settimeout(timeout + GRACE)
         ours.settimeout(timeout + GRACE)
@@ -74,9 +82,11 @@ class _Worker:
             socket.send_fds(self.channel, [struct.pack("=?f", task == "chart", timeout)],
                             [theirs.fileno()])
             theirs.close()
-            answer, job = None, json.dumps([task, code, size]).encode()
+            answer, job = None, json.dumps([task, size]).encode()
             try:
-                ours.sendall(struct.pack("=I", len(job)) + job)
+                for part in (job, code):
+                    ours.sendall(struct.pack("=I", len(part)))
+                    ours.sendall(part)
                 answer = _read_answer(ours, task, size)
             except TimeoutError:
                 raise
@@ -100,16 +110,19 @@ def _read_answer(link, task, size):
         return float(digits) if set(digits) & set(".eEn") else int(digits)
 
     length, width, height = struct.unpack("=III", receive(link, 12))
+    if task == "chart" and (width, height) == (0, 1) and length <= LARGEST_LIST:
+        return receive(link, length)
     most = size if isinstance(size, (tuple, list)) else (size or MAX_SIDE,) * 2
     if length > LARGEST_SCENE or width * height > MAX_PIXELS or width > most[0] or height > most[1]:
         raise ValueError("larger than any answer")
     text = receive(link, length).decode("utf-8", "replace")
     answer = json.loads(ESCAPED_SURROGATE.sub(_character, text), parse_int=number,
                         parse_float=number, parse_constant=number)
-    if not width:
+    if not width or task == "chart":
         kind, message = answer
         return RenderError(kind if kind in KINDS else "runtime",
                            " ".join(str(message).split())[:300])
+    task = "chart" if task == "paint" else task
     try:
         check_size(width, height)
     except RenderError as error:

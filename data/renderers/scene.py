@@ -116,7 +116,15 @@ SCENES = {
                   "yticks": [_TICK], "grid": {"x": True, "y": True}, "facecolor": COLOR,
                   "projection": "", "spines": [""], "legend": _LEGEND, "annotations": [
                       _NOTE | {"target?": [NUMBER, NUMBER]}],       # target: arrow tip
-                  "twin": (0, None), "marks": [ByType(MARKS)]}]},
+                  "twin": (0, None), "dates": {"x": True, "y": True}, "view": [NUMBER],
+                  "marks": [ByType(MARKS)]}],
+              # What was painted, from back to front, boxes and pixels in fractions of the canvas.
+              "inches": [0.0, 0.0], "painted": [{
+                  "axes": (0, None), "place": "", "mark": (0, None), "part": (0, None), "kind": "",
+                  "artist": "", "z": 0, "pixels": 0.0, "box": [0.0] * 4, "count": 0, "size": 0.0,
+                  "fill": [COLOR], "stroke": [COLOR], "opacity": [NUMBER], "width": [NUMBER],
+                  "dash": [NUMBER], "hatch": "", "text": "", "font": "", "angle": 0.0}],
+              "digest": "", "pixels": [""]},      # the picture, small, in pieces
     "table": {"task": "table", "size": [0, 0], "outside": "", "ground": COLOR, "around": {
         "runs": [_RUN], "lines": [{"above": 0, "x": 0.0, "y": 0.0, "letters": 0}],
         "marks": [_MARK | {"above": 0}]}, "tables": [_TABLE], "edges": [[("", None)] * 4],

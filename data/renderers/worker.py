@@ -1,5 +1,7 @@
 """Worker: a clean process that holds the libraries and forks the processes that draw.
 
+A chart takes two of them: a fresh one runs the program and answers with its paint list, the one
+that also draws tables and SVG paints it, so no picture comes from a process that ran a program.
 The pool starts it with this module. Landlock shuts the project's folder, so everything that a
 drawing needs is imported by the warm-up drawings, before the doors close.
 """
@@ -16,8 +18,8 @@ import struct
 import tempfile
 import time
 
-from data.renderers import draw
-from data.renderers.chart import reset_matplotlib
+from data.renderers import draw, drawn_or_error
+from data.renderers.chart import paint_chart, record_chart, reset_matplotlib
 from data.renderers.sandbox import (
     FILE_BYTES,
     MEMORY,
@@ -154,7 +156,7 @@ def _child(link, scratch, timeout, locks, worker):
     keep = [2, *sorted({link.fileno(), ruleset} - {2})]
     for low, high in zip(keep, [*keep[1:], 4096]):
         os.closerange(low + 1, high)
-    for task in () if scratch else ("table", "svg"):
+    for task in () if scratch else ("table", "svg", "chart"):
         draw(task, WARM_UP[task], 64)
     gc.freeze()
     gc.enable()
@@ -186,16 +188,26 @@ def _child(link, scratch, timeout, locks, worker):
 
 
 def _answer(link):
-    """Read one job, draw it, pack the answer: lengths, scene (or error) as JSON, pixels."""
-    task, code, size = json.loads(receive(link, *struct.unpack("=I", receive(link, 4))))
-    width = height = 0
-    pixels = b""
+    """Read one job, do it, pack the answer.
+
+    A job is (task, code, size) as JSON; the code of a "paint" job is a packed list. The answer:
+    lengths, scene (or paint list, or error), pixels; a width of 0 means that there are no pixels,
+    a height of 1 then that it is no error but a paint list.
+    """
+    task, size = json.loads(receive(link, *struct.unpack("=I", receive(link, 4))))
+    code = receive(link, *struct.unpack("=I", receive(link, 4)))
+    size = tuple(size) if isinstance(size, list) else size
     try:
-        image, answer = draw(task, code, tuple(size) if isinstance(size, list) else size)
+        if task == "chart":
+            packed = drawn_or_error(record_chart, code.decode(), size)
+            return struct.pack("=III", len(packed), 0, 1) + packed
+        image, answer = drawn_or_error(paint_chart, code, size) if task == "paint" else \
+            draw(task, code.decode(), size)
         (width, height), pixels = image.size, image.tobytes()
     except RenderError as error:
-        answer = [error.kind, error.message]
+        width, height, pixels, answer = 0, 0, b"", [error.kind, error.message]
     except MemoryError:
+        width, height, pixels = 0, 0, b""
         answer = ["memory", f"it needs more than {MEMORY >> 30} GiB of memory"]
     text = json.dumps(answer, allow_nan=False).encode()
     return struct.pack("=III", len(text), width, height) + text + pixels
