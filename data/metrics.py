@@ -98,7 +98,7 @@ def _table_tree(code: str):
 
 
 def tree_distance(left1: np.ndarray, left2: np.ndarray, rename: np.ndarray) -> float:
-    """Zhang and Shasha's tree edit distance; insert and delete cost 1, rename rename[node 1, node 2].
+    """Zhang and Shasha's tree edit distance: insert and delete cost 1, rename rename[i, j].
 
     `left`: for each node in postorder the index of the leftmost leaf below it. The textbook
     algorithm fills one table per pair of key roots (a table's rows and cells are mostly such); here
@@ -220,7 +220,7 @@ def load_encoder(name: str) -> VisionEncoder:
 def baseline_rewards(task: str, reference: Image.Image, rendering: Image.Image,
                      code_true: str = "", code_pred: str = "",
                      encoder: VisionEncoder | None = None) -> dict[str, float | None]:
-    """All baselines of one pair; None where there is no code, no table or no encoder to compare with."""
+    """All baselines of one pair; None where the code, the table or the encoder is missing."""
     coded, table = bool(code_true and code_pred), task == "table"
     return {
         "text": text_similarity(code_true, code_pred) if coded else None,

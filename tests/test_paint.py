@@ -1,4 +1,5 @@
-"""Charts are painted from a list: the same pixels as Matplotlib's, only what can be seen, nothing forged."""
+"""Charts are painted from a list: the same pixels as Matplotlib's, only what can be seen, nothing
+forged."""
 import json
 import random
 import struct
@@ -14,16 +15,18 @@ from data.renderers.chart import paint_chart, record_chart, reset_matplotlib
 from data.renderers.scene import RenderError, target_size
 from render import render, render_many
 
-START = "import matplotlib.pyplot as plt\nimport numpy as np\nfig, ax = plt.subplots(figsize=(4, 3))\n"
+START = ("import matplotlib.pyplot as plt\nimport numpy as np\n"
+         "fig, ax = plt.subplots(figsize=(4, 3))\n")
 
 
 def plain_picture(code, size):
     """The last figure of a program as Matplotlib's own Agg canvas draws it, on white."""
     reset_matplotlib()
     reset_matplotlib.cache_clear()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     import matplotlib.pyplot as plt
-    exec(compile(code.replace("plt.show()", "").replace("plt.savefig", "str"), "<program>", "exec"), {})
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    exec(compile(code.replace("plt.show()", "").replace("plt.savefig", "str"),
+                 "<program>", "exec"), {})
     figure = plt.gcf()
     inches = figure.get_size_inches()
     scale, width, height, canvas = target_size(*(inches * figure.dpi), size)
@@ -49,23 +52,33 @@ def test_pictures_of_the_worlds_are_matplotlibs_to_the_byte(level):
 CARRIED = {  # what a renderer seldom sees, after START
     "filter": "from matplotlib.patches import Circle\nc = ax.add_patch(Circle((.5, .5), .3))\n"
               "c.set_agg_filter(lambda im, dpi: (im[..., [2, 1, 0, 3]], 3, 4))",
-    "path effects": "import matplotlib.patheffects as pe\nax.plot([1, 2], lw=5, path_effects=[pe.withStroke(linewidth=9, "
-                    "foreground='red')])\nax.set_title('T', path_effects=[pe.withSimplePatchShadow()])",
-    "sketch": "l, = ax.plot([1, 2])\nl.set_sketch_params(3, 20, 9)\nax.bar([0], [1], sketch_params=2)",
+    "path effects": "import matplotlib.patheffects as pe\n"
+                    "ax.plot([1, 2], lw=5, path_effects=[pe.withStroke(linewidth=9, "
+                    "foreground='red')])\n"
+                    "ax.set_title('T', path_effects=[pe.withSimplePatchShadow()])",
+    "sketch": "l, = ax.plot([1, 2])\nl.set_sketch_params(3, 20, 9)\n"
+              "ax.bar([0], [1], sketch_params=2)",
     "rasterized": "ax.plot([1, 2], rasterized=True)\nax.set_rasterization_zorder(5)",
     "clip path": "from matplotlib.patches import Circle\nim = ax.imshow([[1, 2], [3, 4]])\n"
                  "im.set_clip_path(Circle((.5, .5), .4, transform=ax.transData))",
     "hatches": "ax.bar([1, 2], [3, 4], hatch=['/', 'x'], color='w', edgecolor='r')\n"
                "ax.contourf(np.eye(4), hatches=['/', '*'], colors='none')",
-    "mesh": "ax.pcolormesh(np.eye(3), edgecolors='w')\nax.pcolormesh(np.eye(3) + 4, shading='gouraud')",
-    "collections": "ax.scatter([1, 2, 3], [1, 2, 3], s=[9, 99, 999], c=[1, 2, 3], alpha=[.1, .5, 1], marker='*')\n"
-                   "ax.hexbin(np.arange(50) % 3, np.arange(50) % 4, gridsize=4)\nax.quiver([1], [2], [1], [1])",
-    "mathematics": r"ax.set_title(r'$\frac{a}{b} \mathbf{x}$ and \$5', fontset='cm') if 0 else ax.set_title(r'$\sqrt{x}$')"
+    "mesh": "ax.pcolormesh(np.eye(3), edgecolors='w')\n"
+            "ax.pcolormesh(np.eye(3) + 4, shading='gouraud')",
+    "collections": "ax.scatter([1, 2, 3], [1, 2, 3], s=[9, 99, 999], c=[1, 2, 3], "
+                   "alpha=[.1, .5, 1], marker='*')\n"
+                   "ax.hexbin(np.arange(50) % 3, np.arange(50) % 4, gridsize=4)\n"
+                   "ax.quiver([1], [2], [1], [1])",
+    "mathematics": r"ax.set_title(r'$\frac{a}{b} \mathbf{x}$ and \$5', fontset='cm') if 0 "
+                   r"else ax.set_title(r'$\sqrt{x}$')"
                    "\nplt.rcParams['mathtext.fontset'] = 'cm'",
-    "no antialiasing": "ax.plot([1, 3, 2], antialiased=False)\nax.text(0, 1, 'a', antialiased=False, rotation=33)",
+    "no antialiasing": "ax.plot([1, 3, 2], antialiased=False)\n"
+                       "ax.text(0, 1, 'a', antialiased=False, rotation=33)",
     "transparent figure": "fig.patch.set_alpha(0)\nax.patch.set_alpha(.5)\nax.plot([1, 3, 2])",
-    "many points": "ax.plot(np.sin(np.arange(50_000) / 50), lw=.5)\nplt.rcParams['agg.path.chunksize'] = 1000",
-    "three dimensions": "ax.remove()\nax = fig.add_subplot(projection='3d')\nax.bar3d([0, 1], [0, 0], [0, 0], .5, .5, [1, 2])",
+    "many points": "ax.plot(np.sin(np.arange(50_000) / 50), lw=.5)\n"
+                   "plt.rcParams['agg.path.chunksize'] = 1000",
+    "three dimensions": "ax.remove()\nax = fig.add_subplot(projection='3d')\n"
+                        "ax.bar3d([0, 1], [0, 0], [0, 0], .5, .5, [1, 2])",
 }
 
 
@@ -76,28 +89,39 @@ def test_pictures_of_rare_calls_are_matplotlibs(name):
 
 
 def seen(code):
-    """The kinds of marks and the texts in the scene of a program, which runs in a process of its own."""
+    """The kinds of marks and the texts in the scene of a program, which runs in a process of its
+    own."""
     scene = render("chart", code, size=300, timeout=60).scene
     axes = scene["axes"][0]
-    return [mark["type"] for mark in axes["marks"]], {key: axes.get(key) for key in ("title", "xlabel")}, scene
+    return ([mark["type"] for mark in axes["marks"]],
+            {key: axes.get(key) for key in ("title", "xlabel")}, scene)
 
 
 HIDDEN = {  # after START: what is not seen, in the words of `left`
     "white title": ("ax.plot([1, 2]); ax.set_title('T', color='white')", ["line"], {"title": ""}),
     "transparent label": ("ax.plot([1, 2]); ax.set_xlabel('x', alpha=0)", ["line"], {"xlabel": ""}),
-    "almost white": ("ax.plot([1, 2]); ax.set_title('T', color='#fefefe')", ["line"], {"title": ""}),
-    "covered line": ("ax.plot([1, 2]); ax.fill_between([-1, 2], 0, 3, color='c', zorder=9)", ["area"], {}),
-    "covered by white": ("ax.plot([1, 2]); ax.set_title('T')\nfig.add_artist(plt.Rectangle((0, .5), 1, .5, color='w'))\n"
+    "almost white": ("ax.plot([1, 2]); ax.set_title('T', color='#fefefe')", ["line"],
+                     {"title": ""}),
+    "covered line": ("ax.plot([1, 2]); ax.fill_between([-1, 2], 0, 3, color='c', zorder=9)",
+                     ["area"], {}),
+    "covered by white": ("ax.plot([1, 2]); ax.set_title('T')\n"
+                         "fig.add_artist(plt.Rectangle((0, .5), 1, .5, color='w'))\n"
                          "ax.bar([.5], [1.3])", ["bars", "line"], {"title": ""}),
     "covered bar": ("ax.bar([1, 2], [3, 4]); ax.bar([2], [5], color='r')", ["bars", "bars"], {}),
-    "behind glass": ("ax.plot([1, 2]); ax.axhspan(0, 3, color='c', alpha=.5, zorder=9)", ["line", "patch"], {}),
-    "clipped away": ("from matplotlib.transforms import Bbox\nl, = ax.plot([1, 2]); ax.bar([0], [1])\n"
+    "behind glass": ("ax.plot([1, 2]); ax.axhspan(0, 3, color='c', alpha=.5, zorder=9)",
+                     ["line", "patch"], {}),
+    "clipped away": ("from matplotlib.transforms import Bbox\n"
+                     "l, = ax.plot([1, 2]); ax.bar([0], [1])\n"
                      "l.set_clip_box(Bbox([[0, 0], [1, 1]]))", ["bars"], {}),
-    "draw replaced": ("l, = ax.plot([1, 2]); l.draw = lambda r: None\nax.bar([0], [1])", ["bars"], {}),
-    "draw of the class replaced": ("from matplotlib.lines import Line2D\nl, = ax.plot([1, 2]); ax.bar([0], [1])\n"
+    "draw replaced": ("l, = ax.plot([1, 2]); l.draw = lambda r: None\nax.bar([0], [1])",
+                      ["bars"], {}),
+    "draw of the class replaced": ("from matplotlib.lines import Line2D\n"
+                                   "l, = ax.plot([1, 2]); ax.bar([0], [1])\n"
                                    "Line2D.draw = lambda self, r: None", ["bars"], {}),
-    "a class of its own": ("from matplotlib.lines import Line2D\nclass Own(Line2D):\n  def draw(self, r): super().draw(r)\n"
-                           "ax.add_line(Own([0, 1], [0, 1])); ax.bar([0], [1])", ["bars", "line"], {}),
+    "a class of its own": ("from matplotlib.lines import Line2D\nclass Own(Line2D):\n"
+                           "  def draw(self, r): super().draw(r)\n"
+                           "ax.add_line(Own([0, 1], [0, 1])); ax.bar([0], [1])",
+                           ["bars", "line"], {}),
     "a bar of value 0": ("ax.bar([1, 2, 3], [3, 0, 2])", ["bars"], {}),
 }
 
@@ -120,7 +144,8 @@ def test_a_covered_bar_is_left_out_of_its_series_and_one_of_value_0_is_not():
 def test_a_text_reads_as_it_was_painted():
     """Whatever the object says of itself later."""
     code = START + ("t = ax.set_title('Profit'); ax.plot([1, 2])\nold = type(t)._preprocess_math\n"
-                    "type(t)._preprocess_math = lambda self, s: ('Sales', False) if s == 'Profit' else old(self, s)\n")
+                    "type(t)._preprocess_math = lambda self, s: "
+                    "('Sales', False) if s == 'Profit' else old(self, s)\n")
     assert seen(code)[1]["title"] == "Sales"
 
 
@@ -128,49 +153,68 @@ def test_a_text_reads_as_it_was_painted():
     ("[pe.withStroke(linewidth=3, foreground='y')]", "Two\nlines"), ("[pe.Normal()]", "Two\nlines"),
     ("[pe.Stroke(linewidth=2, foreground='w')]", "")])
 def test_letters_with_path_effects_are_read(effects, title):
-    code = START + f"import matplotlib.patheffects as pe\nax.plot([1, 2])\nax.set_title('Two\\nlines', path_effects={effects}, "
+    code = START + ("import matplotlib.patheffects as pe\nax.plot([1, 2])\n"
+                    f"ax.set_title('Two\\nlines', path_effects={effects}, ")
     assert seen(code + "color='white')" if not title else code + "color='k')")[1]["title"] == title
 
 
 # --- Programs that show something else than they say ---
-REFERENCE = START + "ax.bar(['A', 'B'], [3, 7], color='red')\nax.plot([0, 1], [2, 5], 'b-', lw=3)\nax.set_title('Sales')\n"
+REFERENCE = START + ("ax.bar(['A', 'B'], [3, 7], color='red')\n"
+                     "ax.plot([0, 1], [2, 5], 'b-', lw=3)\nax.set_title('Sales')\n")
 WRONG = REFERENCE.replace("7]", "4]").replace("ax.set_title", "ax.set_ylim(0, 7.35)\nax.set_title")
-INSIDE = "import sys\nc = sys.modules['data.renderers.chart_scene']\nm = sys.modules['data.renderers.chart']\n"
+INSIDE = ("import sys\nc = sys.modules['data.renderers.chart_scene']\n"
+          "m = sys.modules['data.renderers.chart']\n")
 TRICKS = {
     "nothing": WRONG,
-    "white over all": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='white', zorder=99))\nax.text(0, 0, '.')",
-    "grey over all": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='gray', zorder=99))",
-    "nearly white": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='w', alpha=.9, zorder=99))",
-    "glass": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='w', alpha=.5, zorder=99))",
+    "white over all": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='white', "
+                                  "zorder=99))\nax.text(0, 0, '.')",
+    "grey over all": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='gray', "
+                                 "zorder=99))",
+    "nearly white": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='w', alpha=.9, "
+                                "zorder=99))",
+    "glass": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='w', alpha=.5, "
+                         "zorder=99))",
     "picture over all": REFERENCE + "fig.figimage(np.random.rand(300, 400, 3), zorder=99)",
     "line not drawn": REFERENCE + "ax.lines[0].draw = lambda r: None",
     "bars not drawn": REFERENCE + "[setattr(b, 'draw', lambda r: None) for b in ax.patches]",
     "data method": WRONG + "ax.patches[1].get_height = lambda: 7",
-    "line data method": REFERENCE.replace("[2, 5]", "[5, 2]") + "ax.lines[0].get_xydata = lambda: np.array([[0, 2], [1, 5.]])",
-    "reader of bars": INSIDE + WRONG + "old = c._bars\nc._bars = lambda ax, g: old(ax, g) | {'value': [3.0, 7.0]}",
-    "names": INSIDE + WRONG + "old = m._names\ndef f(fig):\n    s = old(fig)\n    s['axes'][0]['marks'][0]['value'] = [3.0, 7.0]\n"
+    "line data method": REFERENCE.replace("[2, 5]", "[5, 2]")
+    + "ax.lines[0].get_xydata = lambda: np.array([[0, 2], [1, 5.]])",
+    "reader of bars": INSIDE + WRONG + "old = c._bars\n"
+                      "c._bars = lambda ax, g: old(ax, g) | {'value': [3.0, 7.0]}",
+    "names": INSIDE + WRONG + "old = m._names\ndef f(fig):\n    s = old(fig)\n"
+                              "    s['axes'][0]['marks'][0]['value'] = [3.0, 7.0]\n"
                               "    s['axes'][0]['ylim'] = [0.0, 7.35]\n    return s\nm._names = f",
     "white title": REFERENCE + "ax.title.set_color('white')",
     "no title drawn": REFERENCE + "ax.title.set_alpha(0)",
-    "title under paper": REFERENCE + "fig.add_artist(plt.Rectangle((0, .89), 1, .2, color='w', zorder=99))",
-    "clipped": REFERENCE + "from matplotlib.transforms import Bbox\nax.lines[0].set_clip_box(Bbox([[0, 0], [1, 1]]))",
-    "clipped by a path": REFERENCE + "ax.patches[1].set_clip_path(plt.Circle((0, 0), .1, transform=ax.transData))",
+    "title under paper": REFERENCE + "fig.add_artist(plt.Rectangle((0, .89), 1, .2, color='w', "
+                                     "zorder=99))",
+    "clipped": REFERENCE + "from matplotlib.transforms import Bbox\n"
+                           "ax.lines[0].set_clip_box(Bbox([[0, 0], [1, 1]]))",
+    "clipped by a path": REFERENCE + "ax.patches[1].set_clip_path(plt.Circle((0, 0), .1, "
+                                     "transform=ax.transData))",
     "filter": REFERENCE + "ax.patches[1].set_agg_filter(lambda im, dpi: (im * 0, 0, 0))",
-    "path effect": REFERENCE + "import matplotlib.patheffects as pe\nax.lines[0].set_path_effects([pe.Stroke(alpha=0)])",
-    "effect that moves": REFERENCE + "import matplotlib.patheffects as pe\nax.lines[0].set_path_effects([pe.Normal(), "
+    "path effect": REFERENCE + "import matplotlib.patheffects as pe\n"
+                               "ax.lines[0].set_path_effects([pe.Stroke(alpha=0)])",
+    "effect that moves": REFERENCE + "import matplotlib.patheffects as pe\n"
+                                     "ax.lines[0].set_path_effects([pe.Normal(), "
                                      "pe.SimpleLineShadow((40, 40), alpha=1, shadow_color='k')])",
     "other letters": REFERENCE.replace("Sales", "Profit") + "ax.title.get_text = lambda: 'Profit'",
-    "transform": REFERENCE + "from matplotlib.transforms import Affine2D\nax.lines[0].set_transform(Affine2D().translate(0, -1) + ax.transData)",
+    "transform": REFERENCE + "from matplotlib.transforms import Affine2D\n"
+                 "ax.lines[0].set_transform(Affine2D().translate(0, -1) + ax.transData)",
     "transparent bars": REFERENCE + "[b.set_alpha(.02) for b in ax.patches]",
     "drawn by another": REFERENCE + "ax.lines[0].draw = ax.lines[0].axes.title.draw",
-    "extra ink": REFERENCE + "old = ax.draw\ndef d(r):\n    old(r)\n    from matplotlib.path import Path\n    g = r.new_gc()\n"
+    "extra ink": REFERENCE + "old = ax.draw\ndef d(r):\n    old(r)\n"
+                 "    from matplotlib.path import Path\n    g = r.new_gc()\n"
                  "    g.set_linewidth(9)\n    from matplotlib.transforms import IdentityTransform\n"
-                 "    r.draw_path(g, Path([[60, 60], [250, 200]]), IdentityTransform())\nax.draw = d",
+                 "    r.draw_path(g, Path([[60, 60], [250, 200]]), IdentityTransform())\n"
+                 "ax.draw = d",
 }
 
 
 def test_no_trick_gets_a_full_score():
-    reference, *tricked = render_many([("chart", REFERENCE)] + [("chart", code) for code in TRICKS.values()],
+    reference, *tricked = render_many([("chart", REFERENCE)]
+                                      + [("chart", code) for code in TRICKS.values()],
                                       size=300, timeout=60)
     fooled = []
     for name, drawn in zip(TRICKS, tricked):
@@ -183,27 +227,35 @@ def test_no_trick_gets_a_full_score():
 # --- Programs that plain Python accepts ---
 ACCEPTED = {
     "list of alphas": "plt.scatter([1, 2], [1, 2], alpha=[.2, .9])",
-    "argparse": "import argparse\np = argparse.ArgumentParser()\np.add_argument('--out', default='x.png')\n"
+    "argparse": "import argparse\np = argparse.ArgumentParser()\n"
+                "p.add_argument('--out', default='x.png')\n"
                 "a = p.parse_args()\nplt.plot([1, 2])\nplt.savefig(a.out)",
-    "__file__": "import os\nplt.plot([1, 2])\nplt.savefig(os.path.join(os.path.dirname(__file__), 'x.png'))",
-    "imread": "plt.plot([1, 2])\nplt.savefig('x.png')\nassert plt.imread('x.png').shape[2] in (3, 4)",
-    "PIL": "plt.plot([1, 2])\nplt.savefig('x.png')\nfrom PIL import Image\nImage.open('x.png').convert('RGB').save('y.jpg')",
+    "__file__": "import os\nplt.plot([1, 2])\n"
+                "plt.savefig(os.path.join(os.path.dirname(__file__), 'x.png'))",
+    "imread": "plt.plot([1, 2])\nplt.savefig('x.png')\n"
+              "assert plt.imread('x.png').shape[2] in (3, 4)",
+    "PIL": "plt.plot([1, 2])\nplt.savefig('x.png')\nfrom PIL import Image\n"
+           "Image.open('x.png').convert('RGB').save('y.jpg')",
     "pathlib": "from pathlib import Path\nplt.plot([1, 2])\nplt.savefig(Path('x.png'))\n"
                "assert Path('x.png').exists() and Path('x.png').read_bytes()[:4] == b'\\x89PNG'",
-    "another folder": "plt.plot([1, 2])\nplt.savefig('/data/out/x.png')\nopen('/data/out/x.png', 'rb').read(1)",
-    "buffer by keyword": "import io\nb = io.BytesIO()\nplt.plot([1, 2])\nplt.savefig(fname=b, format='png')\n"
+    "another folder": "plt.plot([1, 2])\nplt.savefig('/data/out/x.png')\n"
+                      "open('/data/out/x.png', 'rb').read(1)",
+    "buffer by keyword": "import io\nb = io.BytesIO()\nplt.plot([1, 2])\n"
+                         "plt.savefig(fname=b, format='png')\n"
                          "b.seek(0)\nassert plt.imread(b).ndim == 3",
 }
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_programs_that_python_accepts_are_drawn(name):
-    picture = render("chart", "import matplotlib.pyplot as plt\n" + ACCEPTED[name], size=96, timeout=60)
+    picture = render("chart", "import matplotlib.pyplot as plt\n" + ACCEPTED[name],
+                     size=96, timeout=60)
     assert len(picture.scene["axes"]) == 1
 
 
 SAVED = {  # what happens to a figure after it was saved changes nothing
-    "cla": "plt.cla()", "clf": "plt.clf()", "title": "plt.title('later')", "removed": "bars.remove()",
+    "cla": "plt.cla()", "clf": "plt.clf()", "title": "plt.title('later')",
+    "removed": "bars.remove()",
     "closed": "plt.close()", "moved": "bars[0].set_height(9)"}
 
 

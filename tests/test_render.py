@@ -19,10 +19,11 @@ LINE = "import matplotlib.pyplot as plt\nplt.plot([1, 2])\n"
 confined = pytest.mark.skipif(sandbox.missing_layer() is not None,
                               reason="this system lacks a layer of the sandbox")
 
-# ---- Which figure counts: (code, title of the figure that is taken)
+# --- Which figure counts: (code, title of the figure that is taken) ---
 
 TAKEN = {
-    "savefig over several lines": ("plt.title('a')\nplt.savefig(\n    'a.png',\n    dpi=300,\n)", "a"),
+    "savefig over several lines": ("plt.title('a')\n"
+                                   "plt.savefig(\n    'a.png',\n    dpi=300,\n)", "a"),
     "savefig in an if": ("plt.title('a')\nif True:\n    plt.savefig('a.png')\n", "a"),
     "show in an if": ("plt.title('a')\nif __name__ == '__main__':\n    plt.show()", "a"),
     "two figures": ("plt.title('a')\nplt.figure()\nplt.title('b')", "b"),
@@ -30,9 +31,11 @@ TAKEN = {
     "closed": ("plt.title('a')\nplt.savefig('a.png', bbox_inches='tight')\nplt.close('all')", "a"),
     "cleared after saving": ("plt.title('a')\nplt.savefig('a.png')\nplt.clf()", "a"),
     "cleared without saving": ("plt.title('a')\nplt.clf()\nplt.title('b')", "b"),
-    "saved into a buffer": ("import io\nplt.title('a')\nb = io.BytesIO()\nplt.savefig(b)\nb.seek(0)\n"
+    "saved into a buffer": ("import io\nplt.title('a')\nb = io.BytesIO()\n"
+                            "plt.savefig(b)\nb.seek(0)\n"
                             "plt.imread(b).shape[2]", "a"),
-    "bars in space": ("ax = plt.axes(projection='3d')\nax.bar([1, 2], [3, 4], zs=1, zdir='y')\nax.set_title('a')", "a"),
+    "bars in space": ("ax = plt.axes(projection='3d')\n"
+                      "ax.bar([1, 2], [3, 4], zs=1, zdir='y')\nax.set_title('a')", "a"),
     "object style": ("fig, ax = plt.subplots()\nax.set_title('a')\nfig.savefig('x/y.png')", "a"),
     "another backend": ("import matplotlib\nmatplotlib.use('TkAgg')\nplt.title('a')", "a"),
     "no pyplot": ("from matplotlib.figure import Figure\nFigure().subplots().set_title('a')", "a"),
@@ -46,12 +49,14 @@ def test_which_figure_is_taken(name):
     assert [a["title"] for a in scene["axes"]] == [title]
 
 
-# ---- What the scene says: (task, code, {path: value}); a path is keys and indices joined by dots
+# --- What the scene says: (task, code, {path: value}) ---
+# a path is keys and indices joined by dots
 
 M = "axes.0.marks.0."
 SCENES = {
     "bar": ("chart", PLOT + "ax.bar(['A', 'B'], [3, -7], color=['red', '#00F'], edgecolor='k')\n"
-            "ax.set_title('Sales'); ax.set_xlabel('item'); ax.set_ylim(-8, 8); fig.tight_layout()", {
+            "ax.set_title('Sales'); ax.set_xlabel('item'); ax.set_ylim(-8, 8); "
+            "fig.tight_layout()", {
                 M + "type": "bars", M + "orient": "v", M + "names": ["A", "B"],
                 M + "value": [3.0, -7.0], M + "base": [0.0, 0.0], M + "pos": [0.0, 1.0],
                 M + "thick": [0.8, 0.8], M + "colors": ["#ff0000", "#0000ff"],
@@ -76,7 +81,8 @@ SCENES = {
                                     {"text": "a", "color": "#1f77b4"},
                                     {"text": "b", "color": "#ff7f0e"}]}}),
     "histogram": ("chart", PLOT + "ax.hist([1, 1, 2, 3], bins=2)", {
-        M + "type": "bars", M + "value": [2.0, 2.0], M + "pos": [1.5, 2.5], M + "thick": [1.0, 1.0]}),
+        M + "type": "bars", M + "value": [2.0, 2.0], M + "pos": [1.5, 2.5],
+        M + "thick": [1.0, 1.0]}),
     "line": ("chart", PLOT + "ax.plot([1, 2, 3], [4, float('nan'), 6], 'r--o', lw=2, label='s')", {
         M + "type": "line", M + "x": [1.0, 3.0], M + "y": [4.0, 6.0], M + "color": "#ff0000",
         M + "linestyle": "--", M + "marker": "o", M + "linewidth": 2.0, M + "markersize": 6.0,
@@ -114,7 +120,8 @@ SCENES = {
     "image": ("chart", PLOT + "ax.imshow([[1, 2], [3, 4]], cmap='hot')", {
         M + "type": "image", M + "data": [[1.0, 2.0], [3.0, 4.0]], M + "shape": [2, 2],
         M + "cmap": "hot", "axes.0.ylim": [1.5, -0.5]}),
-    "mesh": ("chart", PLOT + "ax.pcolormesh([[1, 2, 3]])", {M + "type": "image", M + "shape": [1, 3]}),
+    "mesh": ("chart", PLOT + "ax.pcolormesh([[1, 2, 3]])", {
+        M + "type": "image", M + "shape": [1, 3]}),
     "box": ("chart", PLOT + "ax.boxplot([[1, 2, 3, 4, 20]], tick_labels=['p'])", {
         M + "type": "box", M + "median": [3.0], M + "q1": [2.0], M + "q3": [4.0], M + "low": [1.0],
         M + "high": [4.0], M + "names": ["p"], M + "fliers": [[20.0]], "axes.0.marks": 1}),
@@ -125,7 +132,8 @@ SCENES = {
                     M + "type": "patch", M + "shape": "Circle", M + "color": "#ff0000",
                     M + "box": [0.25, 0.25, 0.75, 0.75], "axes.0.marks.1.type": "bars"}),
     "vlines": ("chart", PLOT + "ax.vlines([1, 2], 0, 5)", {
-        M + "shape": "LineCollection", M + "segments": [[1.0, 0.0, 1.0, 5.0], [2.0, 0.0, 2.0, 5.0]]}),
+        M + "shape": "LineCollection",
+        M + "segments": [[1.0, 0.0, 1.0, 5.0], [2.0, 0.0, 2.0, 5.0]]}),
     "subplots": ("chart", "import matplotlib.pyplot as plt\nfig, axes = plt.subplots(2, 2)\n"
                  "for a, t in zip(axes.flat[::-1], 'dcba'): a.set_title(t); a.plot([1, 2])\n"
                  "axes[1, 1].set_visible(False)", {
@@ -140,8 +148,8 @@ SCENES = {
                                               {"text": "mid", "x": 2.0, "y": 2.0}]}),
     "annotated date and category": (
         "chart", PLOT + "import numpy as np\nax.plot([np.datetime64('1970-01-02')], ['a'], 'o')\n"
-        "ax.annotate('first', xy=(np.datetime64('1970-01-02'), 'a'), xytext=(np.datetime64('1970-01-03'), 'a'), "
-        "arrowprops={'arrowstyle': '->'})", {
+        "ax.annotate('first', xy=(np.datetime64('1970-01-02'), 'a'), "
+        "xytext=(np.datetime64('1970-01-03'), 'a'), arrowprops={'arrowstyle': '->'})", {
             "axes.0.annotations": [{"text": "first", "x": 2.0, "y": 0.0, "target": [1.0, 0.0]}]}),
     "what cannot be seen": ("chart", PLOT + "ax.plot([1, 2], visible=False)\nax.plot([], [])\n"
                             "ax.plot([1, 2], alpha=0)\nax.bar([50], [1])\nax.set_xticks([1, 9])\n"
@@ -210,7 +218,8 @@ SCENES = {
                   '<use xlink:href="#s" x="4" y="6"/><use href="#s" x="90"/></svg>', {
                       "shapes": 1, "shapes.0.box": [0.4, 0.6, 0.6, 0.8],
                       "shapes.0.fill": "gradient",
-                      "shapes.0.paints.fill.stops": [[0.0, "#ff0000", 1.0], [1.0, "#00ff00", 1.0]]}),
+                      "shapes.0.paints.fill.stops": [[0.0, "#ff0000", 1.0],
+                                                     [1.0, "#00ff00", 1.0]]}),
     "svg style": ("svg", '<svg viewBox="0 0 10 10"><style>.a{fill:#0f0}</style>'
                   '<path class="a" d="M1 1h4v4z"/><circle r="3" fill="none"/>'
                   '<circle r="3" style="display:none"/><line x2="9" stroke="red"/></svg>', {
@@ -239,18 +248,20 @@ def test_scene(name):
         assert found == value, path
 
 
-# ---- Forged scenes: (task, path, value put there, where and why it is refused)
+# --- Forged scenes: (task, path, value put there, where and why it is refused) ---
 
 FORGED = [
     ("chart", "", None, "task: none of"), ("chart", "axes", None, "axes: no list"),
     ("chart", "size", [1], "size: 1 instead of 2"), ("chart", "size.0", 1.5, "size.0: no count"),
     ("chart", "size.0", True, "size.0: no count"), ("chart", "size.0", -1, "size.0: no count"),
     ("chart", "title", 3, "title: no text"), ("chart", "title", None, "title: no text"),
-    ("chart", "title", "a" * 10_001, "title: no text"), ("chart", "more", 1, "more: not in the schema"),
-    ("chart", "facecolor", "#FFF", "facecolor"), ("chart", "axes.0.xlim", [1.0], "axes.0.xlim: 1 instead of 2"),
+    ("chart", "title", "a" * 10_001, "title: no text"),
+    ("chart", "more", 1, "more: not in the schema"), ("chart", "facecolor", "#FFF", "facecolor"),
+    ("chart", "axes.0.xlim", [1.0], "axes.0.xlim: 1 instead of 2"),
     ("chart", "axes.0.xlim.0", float("nan"), "axes.0.xlim.0: no number"),
     ("chart", "axes.0.xlim.0", 1e101, "axes.0.xlim.0: no number"),
-    ("chart", "axes.0.xlim.0", True, "axes.0.xlim.0: no number"), ("chart", "axes.0.twin", 9, "no such axes"),
+    ("chart", "axes.0.xlim.0", True, "axes.0.xlim.0: no number"),
+    ("chart", "axes.0.twin", 9, "no such axes"),
     ("chart", "axes.0.grid", {"x": True}, "axes.0.grid.y: missing"),
     ("chart", "axes.0.marks.0.type", "cake", "axes.0.marks.0: no known type"),
     ("chart", "axes.0.marks.0.type", [], "axes.0.marks.0: no known type"),
@@ -261,7 +272,8 @@ FORGED = [
     ("table", "tables.0.cells.0.row", 9, "tables.0.cells.0: outside of its table"),
     ("table", "tables.0.rows", 999_999, "more rows or columns than cells"),
     ("table", "tables.0.cells.0.align", "up", "tables.0.cells.0.align"),
-    ("svg", "viewbox.3", 0, "viewbox.3: no number in its bounds"), ("svg", "shapes.0.box.0", None, "no number"),
+    ("svg", "viewbox.3", 0, "viewbox.3: no number in its bounds"),
+    ("svg", "shapes.0.box.0", None, "no number"),
     ("svg", "shapes.0.type", "text", "shapes.0.text: missing"),
     ("svg", "shapes.0.outline", [[1.0]], "shapes.0.outline.0: 1 instead of 2"),
     ("svg", "shapes.0.fill", "red", "shapes.0.fill")]
@@ -284,7 +296,7 @@ def test_forged_scenes_are_refused(task, path, value, why, sound_scenes):
     assert why in scene_fault(scene if path else value)
 
 
-# ---- Sizes: (task, code, size, size of the picture)
+# --- Sizes: (task, code, size, size of the picture) ---
 
 WIDE = "import matplotlib.pyplot as plt\nplt.figure(figsize=(6.4, 4.8))\nplt.plot([1, 2])"
 SMALL_SVG = '<svg viewBox="0 0 64 64"><rect width="64" height="9" fill="red"/></svg>'
@@ -336,7 +348,7 @@ def test_settings_do_not_leak_into_the_next_render():
     first, changed, again = render_many([("chart", LINE), ("chart", change), ("chart", LINE)],
                                         size=64, workers=1, timeout=60)
     assert first.image.tobytes() == again.image.tobytes() != changed.image.tobytes()
-    draw("chart", change, 64)       # nor in one process
+    draw("chart", change, 64)  # nor in one process
     assert draw("chart", LINE, 64)[0].tobytes() == first.image.tobytes()
 
 
@@ -354,11 +366,11 @@ def test_order_is_kept():
 def test_lost_workers_are_replaced(monkeypatch):
     pool.close()
     ours = pool.the_pool()
-    with ours.borrow(2), ours.borrow(2):        # two workers
+    with ours.borrow(2), ours.borrow(2):  # two workers
         pass
     for worker in list(ours.workers):
         os.kill(worker.process.pid, signal.SIGKILL)
-        monkeypatch.setattr(worker.process, "poll", lambda: None)       # not yet seen as dead
+        monkeypatch.setattr(worker.process, "poll", lambda: None)  # not yet seen as dead
     assert len(ours.workers) == 2
     assert render("chart", LINE, size=64, timeout=60).image.size == (64, 48)
     monkeypatch.setattr(pool, "GRACE", 0.5)
@@ -377,17 +389,18 @@ def test_without_a_sandbox_charts_are_refused(monkeypatch):
     monkeypatch.setattr(rendering, "missing_layer", lambda: "Landlock, which Linux has since 5.13")
     with pytest.raises(SandboxMissing, match=r"lacks Landlock.*VISUAL_ERM_UNSAFE=1 \(--unsafe"):
         render("chart", LINE)
-    render("table", SMALL_TABLE, timeout=60)    # these hold no program
+    render("table", SMALL_TABLE, timeout=60)  # these hold no program
     monkeypatch.setenv(sandbox.UNSAFE, "1")
     render("chart", LINE, timeout=60)
 
 
 def test_unknown_task_is_a_sentence():
-    with pytest.raises(ValueError, match="unknown task 'graph': it must be one of chart, table, svg"):
+    with pytest.raises(ValueError,
+                       match="unknown task 'graph': it must be one of chart, table, svg"):
         render("graph", LINE)
 
 
-# ---- The command line: (file name, content, more arguments, exit code, words on standard error)
+# --- The command line: (file name, content, more arguments, exit code, words on standard error) ---
 
 COMMANDS = {
     "chart": ("a.py", LINE, ["--size", "64", "--scene", "a.json"], 0, ""),

@@ -66,7 +66,7 @@ def _spans(cell):
 
 
 def _from_markdown(code):
-    """(tree of the first table, its alignment marks, its first line and the line after its last)."""
+    """(tree of the first table, its alignment marks, (first line, line after the last))."""
     tables = markdown_tables(code)
     if not tables:
         raise ValueError("no table")
