@@ -1,24 +1,25 @@
-"""Charts for `data/compare`: subplots are paired; of each, marks, axes, texts and looks go into the `Ledger`."""
+"""Charts: subplots are paired; of each, marks, axes, texts and looks go into the `Ledger`."""
 import math
 
-from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
-from data.compare.marks import Marks
-from data.compare.guard import Guard
-from data.compare.painted import Paint
-from data.compare.matching import FEW, align, assign
-from data.compare.words import check_text, normal, number, reads, should_be, similar
 from data.compare.colors import check_color
-from data.compare.ledger import LIMIT, PLACE, partial, severity
+from data.compare.guard import Guard
+from data.compare.ledger import LIMIT, PLACE, Ledger, partial, severity
+from data.compare.marks import Marks
+from data.compare.matching import FEW, align, assign
+from data.compare.painted import Paint
+from data.compare.series import color_bar, follows, items, kind, scaled, span, word_ticks
+from data.compare.words import check_text, normal, number, reads, should_be, similar
 
 
-def examine_chart(true, pred, ledger):
+def examine_chart(true: dict, pred: dict, ledger: Ledger) -> None:
     """Compare two chart scenes; enter everything visible in `ledger`."""
     guard = Guard((true, pred), ledger)
     if guard.one_picture():
         return
     if len(true["axes"]) == len(pred["axes"]) == 1:
         true, pred = guard.scenes = _one_title(true), _one_title(pred)
-    true, pred = guard.scenes = [_left_first(scene, found) for scene, found in zip((true, pred), guard.entries)]
+    true, pred = guard.scenes = [_left_first(scene, found)
+                                 for scene, found in zip((true, pred), guard.entries)]
     check_text(ledger, "axes", "text_error", "figure title", pred.get("title"), true.get("title"))
     ours, theirs = (_subplots(scene) for scene in (true, pred))
     pairs = [(0, 0)] if len(ours) == len(theirs) == 1 else assign(ours, theirs, _distance, gap=0.6)
@@ -33,26 +34,29 @@ def examine_chart(true, pred, ledger):
         before = len(ledger.errors)
         _Pair(t, p, prefix, ledger, (true, pred), (ours[i], theirs[j]), guard).compare()
         _second_axes(true, pred, ours[i], theirs[j], prefix, ledger, guard)
-        moved = any(t[axis + "lim"] != p[axis + "lim"] for axis in "xy")        # with data of another subplot
-        guard.watch(_number(true, ours[i]), _number(pred, theirs[j]), prefix, moved or len(ledger.errors) > before)
+        # Limits may have moved with the data of another subplot.
+        moved = any(t[axis + "lim"] != p[axis + "lim"] for axis in "xy")
+        guard.watch(_number(true, ours[i]), _number(pred, theirs[j]), prefix,
+                    moved or len(ledger.errors) > before)
     _color_bars(true, pred, ledger)
     _figure(true, pred, ledger)
     guard.check()
 
 
 def _left_first(scene, entries):
-    """`scene` with the axes whose scale stands on the left as the first of two over each other, as they are read."""
+    """`scene` with the left axes as the first of two over each other, as they are read."""
     axes = list(scene["axes"])
     for k, twin in enumerate(axes):
         base = twin.get("twin")
         if base is None or sum(other.get("twin") == base for other in axes) > 1:
             continue
-        if _on_right(axes[base], entries.of(base, "y ticks")) and not _on_right(twin, entries.of(k, "y ticks")):
-            shared = {key: axes[base][key] for key in ("title", "xlabel", "xticks", "grid", "legend", "annotations")
-                      if axes[base].get(key)}
+        if (_on_right(axes[base], entries.of(base, "y ticks"))
+                and not _on_right(twin, entries.of(k, "y ticks"))):
+            keys = "title", "xlabel", "xticks", "grid", "legend", "annotations"
+            shared = {key: axes[base][key] for key in keys if axes[base].get(key)}
             axes[k] = {**twin, **shared, "twin": None, "facecolor": axes[base].get("facecolor")}
-            axes[base] = {**axes[base], "twin": k, "title": "", "xlabel": "", "xticks": [], "legend": None,
-                          "annotations": [], "facecolor": twin.get("facecolor")}
+            axes[base] = {**axes[base], "twin": k, "title": "", "xlabel": "", "xticks": [],
+                          "legend": None, "annotations": [], "facecolor": twin.get("facecolor")}
     return {**scene, "axes": axes}
 
 
@@ -68,7 +72,7 @@ def _number(scene, axes):
 
 
 def _settled(axes, other, scenes, entries):
-    """`axes` with a text that stands where the other picture has a title or a label as that title or label."""
+    """`axes` with a text that stands where `other` has a title or a label as that."""
     scene, true = scenes
     k, m = _number(scene, axes), _number(true, other)
     for key, place in (("title", "title"), ("xlabel", "x-axis label"), ("ylabel", "y-axis label")):
@@ -76,9 +80,10 @@ def _settled(axes, other, scenes, entries):
             continue
         boxes = [entry["box"] for entry in entries[1].of(m, place)]
         for part, note in enumerate(axes.get("annotations") or []):
-            mine = [entry["box"] for entry in entries[0].of(k, "annotation") if entry["part"] == part]
-            if normal(note["text"]) == normal(other[key]) and boxes and mine and math.dist(
-                    _middle(boxes[0]), _middle(mine[-1])) < 0.03:
+            mine = [entry["box"] for entry in entries[0].of(k, "annotation")
+                    if entry["part"] == part]
+            if (normal(note["text"]) == normal(other[key]) and boxes and mine
+                    and math.dist(_middle(boxes[0]), _middle(mine[-1])) < 0.03):
                 rest = [n for n in axes["annotations"] if n is not note]
                 axes = {**axes, key: note["text"], "annotations": rest, "moved": part}
                 break
@@ -90,7 +95,7 @@ def _middle(box):
 
 
 def _one_title(scene):
-    """A chart with one subplot: a title is a title and a legend a legend, over the figure or over the axes."""
+    """A chart with one subplot: title and legend are those of the figure or of the axes."""
     axes = scene["axes"][0]
     axes = {**axes, "title": axes.get("title") or scene.get("title", ""),
             "legend": axes.get("legend") or scene.get("legend")}
@@ -118,11 +123,12 @@ def _arrangement(ours, theirs, pairs, ledger):
     found, expected = len(theirs), len(ours)
     if found != expected:
         weight = max(4, sum(map(_weight, ours)) / max(1, expected))
-        ledger.differ("data", min(found, expected) / max(found, expected), "structure_error", 3, "plot",
+        credit = min(found, expected) / max(found, expected)
+        ledger.differ("data", credit, "structure_error", 3, "plot",
                       should_be("subplots", found, expected), weight)
     elif _grid(ours) != _grid(theirs):
-        ledger.differ("style", 0.5, "structure_error", 2, "plot",
-                      "subplots {} x {}, should be {} x {}".format(*_grid(theirs), *_grid(ours)))
+        words = "subplots {} x {}, should be {} x {}".format(*_grid(theirs), *_grid(ours))
+        ledger.differ("style", 0.5, "structure_error", 2, "plot", words)
     elif [j for _, j in pairs] != list(range(found)) and not any(None in pair for pair in pairs):
         ledger.differ("style", 0.5, "structure_error", 2, "plot", "subplots in another order")
     else:
@@ -132,34 +138,40 @@ def _arrangement(ours, theirs, pairs, ledger):
 
 def _grid(axes):
     """(rows, columns) of subplots: distinct top and left edges, to a tenth of the figure."""
-    tops, lefts = {round(10 * (a["box"][1] + a["box"][3])) for a in axes}, {round(10 * a["box"][0]) for a in axes}
+    tops = {round(10 * (a["box"][1] + a["box"][3])) for a in axes}
+    lefts = {round(10 * a["box"][0]) for a in axes}
     return tuple(sum(edge - 1 not in edges for edge in edges) for edges in (tops, lefts))
 
 
 def _second_axes(true, pred, t, p, prefix, ledger, guard):
     """Axes laid over a subplot (twinx): the second scale."""
     ours, theirs = ([axes for axes in scene["axes"] if axes.get("twin") is not None
-                     and scene["axes"][axes["twin"]]["box"] == base["box"]] for scene, base in ((true, t), (pred, p)))
+                     and scene["axes"][axes["twin"]]["box"] == base["box"]]
+                    for scene, base in ((true, t), (pred, p)))
+    where = prefix + "second axis"
     for k in range(max(len(ours), len(theirs))):
         if k < min(len(ours), len(theirs)):
-            _Pair(ours[k], theirs[k], prefix + "second axis: ", ledger, (true, pred), None, guard).compare()
+            _Pair(ours[k], theirs[k], where + ": ", ledger, (true, pred), None, guard).compare()
         else:
             extra = k >= len(ours)
-            ledger.differ("data", 0, "structure_error", 3, prefix + "second axis", "extra" if extra else "missing",
+            ledger.differ("data", 0, "structure_error", 3, where, "extra" if extra else "missing",
                           _weight((theirs if extra else ours)[k]))
 
 
 def _color_bars(true, pred, ledger):
-    ours, theirs = ([axes for axes in scene["axes"] if color_bar(axes)] for scene in (true, pred))
+    ours, theirs = ([axes for axes in scene["axes"] if color_bar(axes)]
+                    for scene in (true, pred))
     if len(ours) != len(theirs):
-        ledger.differ("style", 0, "structure_error", 2, "color bar", "missing" if len(ours) > len(theirs) else "extra")
+        ledger.differ("style", 0, "structure_error", 2, "color bar",
+                      "missing" if len(ours) > len(theirs) else "extra")
     for t, p in zip(ours, theirs):
         for key in ("title", "xlabel", "ylabel"):
             check_text(ledger, "axes", "text_error", "color bar", p.get(key), t.get(key))
         lying = [axes["box"][2] > axes["box"][3] for axes in (p, t)]
         words = [["upright", "lying"][flag] for flag in lying]
         if lying[0] != lying[1]:
-            ledger.differ("style", 0.5, "structure_error", 1, "color bar", "{}, should be {}".format(*words))
+            ledger.differ("style", 0.5, "structure_error", 1, "color bar",
+                          "{}, should be {}".format(*words))
         elif not ledger.errors:
             _color_scale(t, p, "xy"[not lying[0]], ledger)
 
@@ -169,10 +181,12 @@ def _color_scale(t, p, axis, ledger):
     ends = [axes[axis + "lim"] for axes in (p, t)]
     if max(abs(a - b) for a, b in zip(*ends)) > LIMIT[0] * span(t, axis):
         words = [" to ".join(number(v) for v in found) for found in ends]
-        return ledger.differ("axes", 0.5, "data_error", 1, "color bar", "range {}, should be {}".format(*words))
+        return ledger.differ("axes", 0.5, "data_error", 1, "color bar",
+                             "range {}, should be {}".format(*words))
     found, expected = ([normal(tick["text"]) for tick in axes[axis + "ticks"]] for axes in (p, t))
     if found != expected:
-        ledger.differ("axes", 0.5, "text_error", 1, "color bar", f"labels {_some(found)}, should be {_some(expected)}")
+        ledger.differ("axes", 0.5, "text_error", 1, "color bar",
+                      f"labels {_some(found)}, should be {_some(expected)}")
     return None
 
 
@@ -182,17 +196,19 @@ def _figure(true, pred, ledger):
     if colors != ["#ffffff", "#ffffff"]:
         check_color(ledger, "style", "background", colors[1], colors[0])
     _legend(true.get("legend"), pred.get("legend"), "", ledger)
-    notes = [[normal(note["text"]) for note in scene.get("texts") or []] for scene in (true, pred)]
+    notes = [[normal(note["text"]) for note in scene.get("texts") or []]
+             for scene in (true, pred)]
     for i, j in align(*notes, lambda a, b: 0.8 * (1 - similar(a, b)), most=FEW):
         text = notes[0][i] if i is not None else notes[1][j]
-        check_text(ledger, "axes", "text_error", f"annotation '{text}'", "" if j is None else notes[1][j],
-                   "" if i is None else notes[0][i])
+        check_text(ledger, "axes", "text_error", f"annotation '{text}'",
+                   "" if j is None else notes[1][j], "" if i is None else notes[0][i])
 
 
 def _legend(t, p, prefix, ledger, lost=(), gained=(), ordered=True):
-    """Legends; entries of series that are missing (`lost`) or extra (`gained`) are no errors of their own.
+    """Legends; entries of series that are missing (`lost`) or extra (`gained`) are no errors.
 
-    `ordered`: another order counts; Matplotlib reorders the entries where the type of a series changes.
+    `ordered`: another order counts; Matplotlib reorders the entries where the type of a series
+    changes.
     """
     where = prefix + "legend"
     if not t and not p:
@@ -214,7 +230,8 @@ def _legend(t, p, prefix, ledger, lost=(), gained=(), ordered=True):
         if a and b:
             check_text(ledger, "axes", "text_error", where, b, a, weight=2 / len(expected))
         else:
-            ledger.differ("axes", 0, "text_error", 2, where, f"'{b}' extra" if b else f"'{a}' missing", 0.5)
+            ledger.differ("axes", 0, "text_error", 2, where,
+                          f"'{b}' extra" if b else f"'{a}' missing", 0.5)
 
 
 def _without(texts, gone):
@@ -231,52 +248,62 @@ class _Pair:
 
     def __init__(self, t, p, prefix, ledger, scenes, bases=None, guard=None):
         self.t, self.p, self.prefix, self.ledger, self.scenes = t, p, prefix, ledger, scenes
-        self.bases, self.guard = bases or (t, p), guard              # the subplots as they are in the scenes
+        self.bases, self.guard = bases or (t, p), guard  # the subplots as they are in the scenes
         self.marks = Marks(t, p, prefix, ledger, scenes, self.bases, guard)
 
-    def compare(self):
+    def compare(self) -> None:
         names = [axes.get("projection") or "rectilinear" for axes in (self.t, self.p)]
         if names[0] != names[1]:
             self.marks.turned = True
-            words = [{"rectilinear": "rectangular", "3d": "three-dimensional"}.get(name, name) for name in names]
-            self.differ("data", 0, "structure_error", 3, "plot", f"{words[1]} axes, should be {words[0]}", 4)
+            spoken = {"rectilinear": "rectangular", "3d": "three-dimensional"}
+            words = [spoken.get(name, name) for name in names]
+            self.differ("data", 0, "structure_error", 3, "plot",
+                        f"{words[1]} axes, should be {words[0]}", 4)
             return
         self.view()
         self.marks.compare()
-        if not self.marks.turned and "pie" not in [kind(mark) for mark in self.t["marks"] + self.p["marks"]]:
+        kinds = [kind(mark) for mark in self.t["marks"] + self.p["marks"]]
+        if not self.marks.turned and "pie" not in kinds:
             for axis in "xy":
                 self.limits(axis)
-        for key, place in (("title", "title"), ("xlabel", "x-axis label"), ("ylabel", "y-axis label")):
-            check_text(self.ledger, "axes", "text_error", self.prefix + place, self.p.get(key), self.t.get(key))
+        for key, place in (("title", "title"), ("xlabel", "x-axis label"),
+                           ("ylabel", "y-axis label")):
+            check_text(self.ledger, "axes", "text_error", self.prefix + place,
+                       self.p.get(key), self.t.get(key))
         for axis in "xy":
             self.ticks(axis)
-        _legend(self.t.get("legend"), self.p.get("legend"), self.prefix, self.ledger, self.marks.lost,
-                self.marks.gained, not self.marks.retyped)
+        _legend(self.t.get("legend"), self.p.get("legend"), self.prefix, self.ledger,
+                self.marks.lost, self.marks.gained, not self.marks.retyped)
         notes = self.annotations()
         self.looks()
         self.paint(notes)
 
-    def differ(self, group, credit, category, level, location, description, weight=1.0):
-        self.ledger.differ(group, credit, category, level, self.prefix + location, description, weight)
+    def differ(self, group: str, credit: float, category: str, level: int, location: str,
+               description: str, weight: float = 1.0) -> None:
+        self.ledger.differ(group, credit, category, level, self.prefix + location, description,
+                           weight)
 
-    def view(self):
+    def view(self) -> None:
         """From where a space is seen, or how a polar chart is turned."""
         ours, theirs = (axes.get("view") or [] for axes in (self.t, self.p))
-        if len(ours) == len(theirs) and any(abs((a - b + 180) % 360 - 180) > 2 or abs(a - b) == 2
-                                            for a, b in zip(ours, theirs)):
+        if len(ours) == len(theirs) and any(
+                abs((a - b + 180) % 360 - 180) > 2 or abs(a - b) == 2
+                for a, b in zip(ours, theirs)):
             words = [" ".join(number(v) for v in angles) for angles in (theirs, ours)]
-            self.differ("style", 0.5, "style_error", 2, "plot", "seen from {}, should be {}".format(*words)
-                        if len(ours) == 3 else "turned by {}, should be {}".format(*words))
+            said = "seen from {}, should be {}" if len(ours) == 3 else "turned by {}, should be {}"
+            self.differ("style", 0.5, "style_error", 2, "plot", said.format(*words))
 
-    def limits(self, axis):
-        """Scale and limits of one axis; limits that follow from the data are no error of their own."""
+    def limits(self, axis: str) -> None:
+        """Scale and limits of one axis; limits that follow from the data are no error."""
         t, p, place, changed = self.t, self.p, f"{axis} axis", self.marks.changed
         scales = p.get(axis + "scale", "linear"), t.get(axis + "scale", "linear")
         if scales[0] != scales[1]:
             changed |= {axis}
-            return self.differ("axes", 0, "data_error", 2, place, "scale {}, should be {}".format(*scales), 2)
+            return self.differ("axes", 0, "data_error", 2, place,
+                               "scale {}, should be {}".format(*scales), 2)
         found, expected = p[axis + "lim"], t[axis + "lim"]
-        gap = max(abs(scaled(x, scales[0]) - scaled(y, scales[0])) / span(t, axis) for x, y in zip(found, expected))
+        gap = max(abs(scaled(x, scales[0]) - scaled(y, scales[0])) / span(t, axis)
+                  for x, y in zip(found, expected))
         if gap <= LIMIT[0]:
             return self.ledger.agree("axes")
         anywhere = changed or any(axes["marks"] != other["marks"] for axes, other
@@ -287,15 +314,17 @@ class _Pair:
         if (found[0] > found[1]) != (expected[0] > expected[1]):
             return self.differ("axes", 0.3, "data_error", 3, place, "reversed")
         ends = next(ends for digits in (3, 4, 5, 9) if digits == 9 or len(set(
-            ends := [f"{number(a, digits)} to {number(b, digits)}" for a, b in (found, expected)])) == 2)
-        return self.differ("axes", partial(gap, LIMIT), "data_error", severity(gap, LIMIT), place,
-                           f"range {ends[0]}, should be {ends[1]}")
+            ends := [f"{number(a, digits)} to {number(b, digits)}"
+                     for a, b in (found, expected)])) == 2)
+        return self.differ("axes", partial(gap, LIMIT), "data_error", severity(gap, LIMIT),
+                           place, f"range {ends[0]}, should be {ends[1]}")
 
-    def ticks(self, axis):
+    def ticks(self, axis: str) -> None:
         """Tick texts of one axis, unless they are names of marks or follow from changed limits."""
         place = f"{axis} ticks"
-        found, expected = ([(tick["pos"], normal(tick["text"])) for tick in axes.get(axis + "ticks", [])
-                            if normal(tick["text"])] for axes in (self.p, self.t))
+        found, expected = ([(tick["pos"], normal(tick["text"]))
+                            for tick in axes.get(axis + "ticks", []) if normal(tick["text"])]
+                           for axes in (self.p, self.t))
         if self.marks.turned or not (found or expected):
             return
         if not found or not expected:
@@ -303,8 +332,10 @@ class _Pair:
             return
         words = [text for _, text in found], [text for _, text in expected]
         named = word_ticks(self.t, axis) and word_ticks(self.p, axis)
-        longer = abs(self.t["box"][2 + (axis == "y")] / self.p["box"][2 + (axis == "y")] - 1) > 0.1      # room for more
-        if axis in self.marks.named or words[0] == words[1] or (axis in self.marks.changed or longer) and not named:
+        side = 2 + (axis == "y")
+        longer = abs(self.t["box"][side] / self.p["box"][side] - 1) > 0.1  # room for more
+        follow = (axis in self.marks.changed or longer) and not named
+        if axis in self.marks.named or words[0] == words[1] or follow:
             self.ledger.agree("axes")
             return
         at = dict(found)
@@ -313,12 +344,13 @@ class _Pair:
         if len(found) == len(expected) and 1 <= len(wrong) <= 2:
             self.ledger.cost("axes", credit)
             for a, b in wrong:
-                self.ledger.tell("text_error", 1 if similar(a, b) >= 0.6 else 2, self.prefix + place, reads(a, b))
+                self.ledger.tell("text_error", 1 if similar(a, b) >= 0.6 else 2,
+                                 self.prefix + place, reads(a, b))
         else:
             self.differ("axes", credit, "text_error", 1, place,
                         f"labels {_some(words[0])}, should be {_some(words[1])}")
 
-    def annotations(self):
+    def annotations(self) -> list[tuple[int, int, str]]:
         """Texts inside the plot. One that sits on a mark and shows its value follows that mark."""
         lengths = [span(self.t, axis) for axis in "xy"]
         scales = [self.t.get(axis + "scale") for axis in "xy"]
@@ -328,30 +360,37 @@ class _Pair:
                                          for axis, scale, length in zip("xy", scales, lengths))))
         ours, theirs = self.t.get("annotations", []), self.p.get("annotations", [])
         matched = []
-        pairs = assign(ours, theirs, lambda a, b: 0.6 * (1 - similar(a["text"], b["text"])) + 0.4 * apart(a, b), 0.45,
-                       lambda note: note["text"], FEW)
+
+        def distance(a, b):
+            return 0.6 * (1 - similar(a["text"], b["text"])) + 0.4 * apart(a, b)
+        pairs = assign(ours, theirs, distance, 0.45, lambda note: note["text"], FEW)
         for i, j in pairs:
             a, b = ours[i] if i is not None else None, theirs[j] if j is not None else None
             where = f"annotation '{normal((a or b)['text'])}'"
-            if self.marks.follows_mark(a, b) or (a is None or b is None) and self.marks.turned:
+            if (self.marks.follows_mark(a, b)
+                    or (a is None or b is None) and self.marks.turned):
                 self.ledger.agree("axes")
             elif a is None or b is None:
-                self.differ("axes", 0, "text_error", 2, where, "missing" if b is None else "extra")
+                self.differ("axes", 0, "text_error", 2, where,
+                            "missing" if b is None else "extra")
             else:
-                check_text(self.ledger, "axes", "text_error", self.prefix + where, b["text"], a["text"])
+                check_text(self.ledger, "axes", "text_error", self.prefix + where,
+                           b["text"], a["text"])
                 matched.append((i, j, where))
                 if apart(a, b) > PLACE[1] and not self.marks.changed and not self.marks.turned:
                     self.differ("axes", 0.5, "text_error", 1, where, "in another place")
         return [] if any("moved" in axes for axes in (self.t, self.p)) else matched
 
-    def looks(self):
+    def looks(self) -> None:
         """Grid, background and frame."""
         t, p = self.t, self.p
-        ticked = [axis for axis in "xy" if bool(t.get(axis + "ticks")) == bool(p.get(axis + "ticks"))]
-        shown = [tuple(axis for axis in ticked if (axes.get("grid") or {}).get(axis)) for axes in (t, p)]
+        ticked = [axis for axis in "xy"
+                  if bool(t.get(axis + "ticks")) == bool(p.get(axis + "ticks"))]
+        shown = [tuple(axis for axis in ticked if (axes.get("grid") or {}).get(axis))
+                 for axes in (t, p)]
         if not self.marks.turned and shown[0] != shown[1]:
-            words = f"{' and '.join(shown[1])}, should be {' and '.join(shown[0])}" if all(shown) else \
-                "extra" if shown[1] else "missing"
+            words = (f"{' and '.join(shown[1])}, should be {' and '.join(shown[0])}" if all(shown)
+                     else "extra" if shown[1] else "missing")
             self.differ("style", 0, "style_error", 1, "grid", words)
         elif shown[0]:
             self.ledger.agree("style")
@@ -359,20 +398,20 @@ class _Pair:
         colors = [axes.get("facecolor") or color for axes, color in zip((t, p), behind)]
         if colors != behind:
             check_color(self.ledger, "style", self.prefix + "background", colors[1], colors[0])
-        frames = [[side for side in ("left", "right", "top", "bottom") if side in axes.get("spines", [])]
-                  for axes in (t, p)]
+        frames = [[side for side in ("left", "right", "top", "bottom")
+                   if side in axes.get("spines", [])] for axes in (t, p)]
         if frames[0] != frames[1] and not self.marks.turned:
-            self.differ("style", 0.5, "style_error", 1, "frame",
-                        f"{' '.join(frames[1]) or 'none'}, should be {' '.join(frames[0]) or 'none'}")
+            words = f"{' '.join(frames[1]) or 'none'}, should be {' '.join(frames[0]) or 'none'}"
+            self.differ("style", 0.5, "style_error", 1, "frame", words)
 
-
-    def paint(self, notes):
+    def paint(self, notes: list[tuple[int, int, str]]) -> None:
         """What was painted for the things that were matched."""
         numbers = [next((k for k, other in enumerate(scene["axes"]) if other is axes), None)
                    for scene, axes in zip(self.scenes, self.bases)]
         if None in numbers or not all(scene.get("painted") for scene in self.scenes):
             return
-        paint, marks = Paint(self.scenes, self.guard.entries, *numbers, self.prefix, self.ledger), self.marks
+        paint = Paint(self.scenes, self.guard.entries, *numbers, self.prefix, self.ledger)
+        marks = self.marks
         if self.t.get("projection") != self.p.get("projection"):
             return
         for i, j, where in marks.pairs:
@@ -385,7 +424,8 @@ class _Pair:
                 return f"{comma}{noun} '{name}'" if name else f"{comma}{noun} {(part or 0) + 1}"
             paint.mark(i, j, a, b, where or "plot", part_name)
         moved = bool(marks.changed or marks.turned or marks.retyped or marks.lost or marks.gained)
-        scaled = {axis for axis in "xy" if any(self.t[axis + key] != self.p[axis + key] for key in ("scale", "lim"))}
+        scaled = {axis for axis in "xy"
+                  if any(self.t[axis + key] != self.p[axis + key] for key in ("scale", "lim"))}
         paint.texts(moved, scaled)
         paint.lines(scaled)
         paint.legend(moved)
