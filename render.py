@@ -6,8 +6,8 @@
 
 Charts are drawn by Matplotlib (Agg), tables by PlutoPrint, SVG by CairoSVG, all with Matplotlib's
 DejaVu fonts only, so that one program gives one picture on every machine. The scene is read from
-the live drawing (what Matplotlib paints, the parsed table, Cairo's pen), never from the code's text,
-so two programs that draw the same have the same scene. `savefig` and `show` keep the figure as it is
+the live drawing (what Matplotlib paints, the parsed table, Cairo's pen), never from the code, so
+two programs that draw the same have the same scene. `savefig` and `show` keep the figure as it is
 then; the figure taken is the last one the program made that has something in it.
 
 The programs come from models that are rewarded for tricks: reading the reference picture from disk

@@ -134,6 +134,13 @@ def test_no_statement_needs_two_looks(name):
     assert not long and not nested
 
 
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_banners_are_of_one_kind(path):
+    lines = [line for line in path.read_text().splitlines()
+             if re.match(r"\s*# ?(-{2,}|={3,})", line)]
+    assert all(re.fullmatch(r" *# --- \d\. [^-].* ---", line) for line in lines), lines
+
+
 def test_requirements_name_every_package():
     wanted = {re.split(r"[=<>\[ ]", line)[0].lower()
               for line in (ROOT / "requirements.txt").read_text().splitlines() if line}

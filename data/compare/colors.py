@@ -2,21 +2,22 @@
 import math
 import re
 
-from data.compare.ledger import COLOR, partial, severity
+from data.compare.ledger import COLOR, Ledger, partial, severity
 
 NAMED = {  # the words for colours; the second value is Matplotlib's default of that name
     "black": ("#000000",), "gray": ("#808080", "#7f7f7f"), "light gray": ("#d3d3d3", "#eeeeee"),
-    "dark gray": ("#404040",), "white": ("#ffffff",), "red": ("#ff0000", "#d62728"), "dark red": ("#8b0000",),
-    "orange": ("#ffa500", "#ff7f0e"), "yellow": ("#ffff00", "#ffd700"), "light yellow": ("#ffffe0",),
-    "brown": ("#a52a2a", "#8c564b"), "beige": ("#f5f5dc", "#f5deb3"), "olive": ("#808000", "#bcbd22"),
-    "green": ("#008000", "#2ca02c"), "light green": ("#90ee90", "#00ff00"), "dark green": ("#006400",),
+    "dark gray": ("#404040",), "white": ("#ffffff",), "red": ("#ff0000", "#d62728"),
+    "dark red": ("#8b0000",), "orange": ("#ffa500", "#ff7f0e"), "yellow": ("#ffff00", "#ffd700"),
+    "light yellow": ("#ffffe0",), "brown": ("#a52a2a", "#8c564b"), "beige": ("#f5f5dc", "#f5deb3"),
+    "olive": ("#808000", "#bcbd22"), "green": ("#008000", "#2ca02c"),
+    "light green": ("#90ee90", "#00ff00"), "dark green": ("#006400",),
     "teal": ("#008080",), "cyan": ("#00ffff", "#17becf"), "blue": ("#0000ff", "#1f77b4"),
     "light blue": ("#add8e6", "#87ceeb"), "navy": ("#000080",), "purple": ("#800080", "#9467bd"),
     "magenta": ("#ff00ff",), "pink": ("#ffc0cb", "#ff69b4", "#e377c2"),
 }
 
 
-def lab(color):
+def lab(color: str) -> tuple[float, float, float]:
     """CIE Lab (D65) of "#rrggbb": (lightness 0-100, a, b)."""
     linear = []
     for i in (1, 3, 5):
@@ -29,8 +30,11 @@ def lab(color):
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
-def color_distance(a, b):
-    """Distance of two colours in CIE Lab: 2 is just visible, red to blue is 176. None (no paint) is far from all."""
+def color_distance(a: str | None, b: str | None) -> float:
+    """Distance of two colours in CIE Lab: 2 is just visible, red to blue is 176.
+
+    None (no paint) is far from all.
+    """
     if a == b:
         return 0.0
     if not (_is_color(a) and _is_color(b)):
@@ -42,15 +46,16 @@ def _is_color(color):
     return isinstance(color, str) and re.fullmatch(r"#[0-9a-f]{6}", color) is not None
 
 
-def color_name(color):
-    """The nearest of about twenty colour words; "none" for no paint, other words ("gradient") unchanged."""
+def color_name(color: str | None) -> str:
+    """The nearest of about twenty colour words; "none" for no paint, other words unchanged."""
     if not _is_color(color):
         return color or "none"
-    return min((color_distance(color, code), word) for word, codes in NAMED.items() for code in codes)[1]
+    return min((color_distance(color, code), word)
+               for word, codes in NAMED.items() for code in codes)[1]
 
 
-def color_words(found, expected, what="color"):
-    """'color red, should be blue'; two colours of one name are told apart as darker, lighter or other."""
+def color_words(found: str | None, expected: str | None, what: str = "color") -> str:
+    """'color red, should be blue'; two of one name are told apart as darker, lighter or other."""
     a, b = color_name(found), color_name(expected)
     if a == b and _is_color(found) and _is_color(expected):
         lighter = lab(found)[0] - lab(expected)[0]
@@ -58,7 +63,8 @@ def color_words(found, expected, what="color"):
     return f"{what} {a}, should be {b}"
 
 
-def check_color(ledger, group, location, found, expected, what="color", weight=1.0):
+def check_color(ledger: Ledger, group: str, location: str, found: str | None,
+                expected: str | None, what: str = "color", weight: float = 1.0) -> None:
     """Enter one colour of both pictures."""
     distance = color_distance(found, expected)
     level = severity(distance, COLOR)

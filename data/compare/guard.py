@@ -1,7 +1,8 @@
 """The guard over a comparison of charts: the pictures themselves are laid over each other.
 
-Where they differ visibly and no error says so, there is an error for what stands there; where nothing differs beyond
-the thresholds, there is none. A scene carries a small copy of its picture for this (`data/renderers/painted.py`).
+Where they differ visibly and no error says so, there is an error for what stands there; where
+nothing differs beyond the thresholds, there is none. A scene carries a small copy of its picture
+for this (`data/renderers/painted.py`).
 """
 import base64
 import functools
@@ -14,17 +15,18 @@ from data.compare.painted import TEXT_PLACES, Entries, noun_of, whole_box
 from data.compare.series import color_bar
 from data.compare.words import normal, should_be
 
-STEP, SHARE = 12, 0.0004    # the guard: of 255, and share of the small picture's pixels
-MOST = 0.03                 # share of pixels that may differ if the like is one pixel away (edges, antialiasing)
-SMOOTH = 4                  # of 255: blurred pictures that differ by less everywhere are one picture
+STEP, SHARE = 12, 0.0004  # the guard: of 255, and share of the small picture's pixels
+MOST = 0.03  # share of pixels that may differ if the like is one pixel away (edges, antialiasing)
+SMOOTH = 4  # of 255: blurred pictures that differ by less everywhere are one picture
 
 
-def picture_of(scene):
+def picture_of(scene: dict) -> np.ndarray | None:
     """The small picture of a scene as an array (height, width, 3), or None."""
     try:
         size, *packed = scene.get("pixels") or [""]
         width, height = size.split(" ")
-        pixels = np.frombuffer(zlib.decompress(base64.b64decode("".join(packed)), bufsize=1 << 18), np.uint8)
+        unpacked = zlib.decompress(base64.b64decode("".join(packed)), bufsize=1 << 18)
+        pixels = np.frombuffer(unpacked, np.uint8)
         return pixels.reshape(int(height), int(width), 3).astype(np.int16)
     except (ValueError, zlib.error):
         return None
@@ -33,7 +35,8 @@ def picture_of(scene):
 def _blurred(values):
     """Means of 3 x 3."""
     padded = np.pad(values.astype(np.float32), 1)
-    sums = sum(padded[y:y + values.shape[0], x:x + values.shape[1]] for y in range(3) for x in range(3))
+    sums = sum(padded[y:y + values.shape[0], x:x + values.shape[1]]
+               for y in range(3) for x in range(3))
     return sums / 9
 
 
@@ -42,12 +45,12 @@ class Guard:
 
     def __init__(self, scenes, ledger):
         self.scenes, self.ledger, self.arranged = scenes, ledger, True
-        self.subplots = []              # (number in true, in the other, prefix, whether it has errors)
+        self.subplots = []  # (number in true, in the other, prefix, whether it has errors)
         self.entries = [Entries(scene) for scene in scenes]
         self.pictures = a, b = [picture_of(scene) for scene in scenes]
         self.raw = None if a is None or b is None or a.shape != b.shape else _most(np.abs(a - b))
 
-    def one_picture(self):
+    def one_picture(self) -> bool:
         """Whether no difference can be seen between the pictures."""
         true, pred = self.scenes
         if true.get("digest") and true.get("digest") == pred.get("digest"):
@@ -58,10 +61,10 @@ class Guard:
             return False
         return float(_blurred(self.raw).max()) < SMOOTH
 
-    def watch(self, i, j, prefix, named):
+    def watch(self, i: int, j: int, prefix: str, named: bool) -> None:
         self.subplots.append((i, j, prefix, named))
 
-    def check(self):
+    def check(self) -> None:
         a, b = self.pictures
         if a is None or b is None:
             return
@@ -72,10 +75,11 @@ class Guard:
                                    should_be("width to height", *shapes))
             return
         mask = self.raw > STEP
-        whole = mask.copy()             # less the texts that were compared one by one
+        whole = mask.copy()  # less the texts that were compared one by one
         for scene in self.scenes:
             for entry in scene["painted"]:
-                if entry["kind"] == "text" and entry["place"] in TEXT_PLACES and entry["count"] == 1:
+                if entry["kind"] == "text" and entry["place"] in TEXT_PLACES and \
+                        entry["count"] == 1:
                     whole[inside(mask, entry["box"])] = False
         aligned = True
         for i, j, prefix, named in self.subplots:
@@ -93,19 +97,23 @@ class Guard:
         if not aligned and self.arranged and not self.ledger.errors:
             self.margins()
 
-    def margins(self):
-        """Tell other gaps between subplots, and margins of the figure that are far from what they were."""
-        boxes = [[scene["axes"][pair[side]]["box"] for pair in self.subplots] for side, scene in enumerate(self.scenes)]
+    def margins(self) -> None:
+        """Tell other gaps between subplots, and margins far from what they were."""
+        boxes = [[scene["axes"][pair[side]]["box"] for pair in self.subplots]
+                 for side, scene in enumerate(self.scenes)]
         frames = [whole_box([{"box": box} for box in found])["box"] for found in boxes]
-        gaps = [abs((a[k] - frames[0][k % 2]) / frames[0][2 + k % 2] - (b[k] - frames[1][k % 2]) / frames[1][2 + k % 2])
+        gaps = [abs((a[k] - frames[0][k % 2]) / frames[0][2 + k % 2]
+                    - (b[k] - frames[1][k % 2]) / frames[1][2 + k % 2])
                 if k < 2 else abs(a[k] / frames[0][k] - b[k] / frames[1][k])
-                for a, b in zip(*boxes) for k in range(4)] if all(min(frame[2:]) > 0 for frame in frames) else [0]
+                for a, b in zip(*boxes) for k in range(4)] \
+            if all(min(frame[2:]) > 0 for frame in frames) else [0]
         if max(gaps) > 0.03:
-            self.ledger.differ("style", 0.5, "structure_error", 1, "plot", "subplots with other gaps")
+            self.ledger.differ("style", 0.5, "structure_error", 1, "plot",
+                               "subplots with other gaps")
         elif max(abs(a - b) for a, b in zip(*frames)) > 0.1:
             self.ledger.differ("style", 0.5, "style_error", 1, "figure", "other margins")
 
-    def same_there(self, entries):
+    def same_there(self, entries: list[dict]) -> bool:
         """Whether the pictures look the same where some entries were painted."""
         a, b = self.pictures
         if a is None or b is None or a.shape != b.shape or not entries:
@@ -113,31 +121,37 @@ class Guard:
         return int((self.gap[inside(a, whole_box(entries)["box"])] > 2 * STEP).sum()) <= 3
 
     @functools.cached_property
-    def gap(self):
+    def gap(self) -> np.ndarray:
         """How far the pictures differ, but for what may lie one pixel beside."""
         return _tolerant_gap(*self.pictures)
 
-    def place(self, boxes, axes, aspect, prefix):
+    def place(self, boxes: list[list], axes: tuple[int, int], aspect: float, prefix: str) -> bool:
         """Tell a subplot of another shape, or among several in another place."""
         shapes = [aspect * box[2] / (box[3] or 1) for box in (boxes[1], boxes[0])]
         gap = abs(shapes[0] - shapes[1]) / (min(shapes) or 1)
         marks = [mark for scene, k in zip(self.scenes, axes) for mark in scene["axes"][k]["marks"]]
         square = any(mark["type"] == "image" for mark in marks)
         if gap > (0.1 if square else 0.3):
-            self.ledger.differ("style", 0.5, "structure_error", 1 if gap < 1 else 2, prefix + "plot",
-                               should_be("width to height", *shapes))
+            self.ledger.differ("style", 0.5, "structure_error", 1 if gap < 1 else 2,
+                               prefix + "plot", should_be("width to height", *shapes))
             return True
         if len(self.subplots) > 1 and max(abs(x - y) for x, y in zip(*boxes)) > 0.1:
-            self.ledger.differ("style", 0.5, "structure_error", 1, prefix + "plot", "in another place")
+            self.ledger.differ("style", 0.5, "structure_error", 1, prefix + "plot",
+                               "in another place")
             return True
         return False
 
-    def compare_moved(self, a, b, boxes, axes, prefix):
-        """Compare two subplots of nearly one size in other places: a line may lie a pixel beside the other."""
+    def compare_moved(self, a: np.ndarray, b: np.ndarray, boxes: list[list],
+                      axes: tuple[int, int], prefix: str) -> None:
+        """Compare two subplots of nearly one size in other places.
+
+        A line may lie a pixel beside the other.
+        """
         parts = [picture[inside(picture, box)] for picture, box in zip((a, b), boxes)]
         height, width = (min(part.shape[k] for part in parts) for k in (0, 1))
         if min(height, width) < 8 or any(
-                abs(x - y) > 0.04 * max(x, y) + 1 for x, y in zip(parts[0].shape[:2], parts[1].shape[:2])):
+                abs(x - y) > 0.04 * max(x, y) + 1
+                for x, y in zip(parts[0].shape[:2], parts[1].shape[:2])):
             return
         x, y = ([part[np.linspace(0, part.shape[0] - 1, height).round().astype(int)][
             :, np.linspace(0, part.shape[1] - 1, width).round().astype(int)]] for part in parts)
@@ -151,7 +165,8 @@ class Guard:
             space[:] = wrong[:space.shape[0], :space.shape[1]]
             self.tell(mask, (slice(None), slice(None)), axes, prefix, sure=True)
 
-    def tell(self, mask, region, axes, prefix, sure=False):
+    def tell(self, mask: np.ndarray, region: tuple[slice, slice], axes: tuple[int, int] | None,
+             prefix: str, sure: bool = False) -> None:
         """Tell what stands where pixels differ, if there are enough of them."""
         part = np.zeros_like(mask)
         part[region] = mask[region]
@@ -166,28 +181,32 @@ class Guard:
         if entry and entry["axes"] is not None and axes is None:
             scene = next(s for s in self.scenes if any(e is entry for e in s["painted"]))
             if color_bar(scene["axes"][entry["axes"]]):
-                return self.ledger.differ("axes", 0.5, "text_error", 1, "color bar", "drawn otherwise")
+                return self.ledger.differ("axes", 0.5, "text_error", 1, "color bar",
+                                          "drawn otherwise")
         if place in ("mark", "mark text"):
             scene = next(s for s in self.scenes if any(e is entry for e in s["painted"]))
             marks = scene["axes"][entry["axes"]]["marks"]
-            where = f"series {entry['mark'] + 1}" if len(marks) > 1 and entry["mark"] is not None else "plot"
+            alone = len(marks) <= 1 or entry["mark"] is None
+            where = "plot" if alone else f"series {entry['mark'] + 1}"
             self.ledger.differ("data", 0.5, "data_error", 2, prefix + where, "drawn otherwise", 2)
         elif place in ("plot", "figure"):
             noun = noun_of(entry and entry["artist"])
-            self.ledger.differ("data", 0.5, "data_error", 2, prefix + "plot", f"{noun} drawn otherwise", 2)
+            self.ledger.differ("data", 0.5, "data_error", 2, prefix + "plot",
+                               f"{noun} drawn otherwise", 2)
         else:
-            where = f"annotation '{normal(entry['text'])}'" if place == "annotation" and entry["text"] else place
+            noted = place == "annotation" and entry["text"]
+            where = f"annotation '{normal(entry['text'])}'" if noted else place
             self.ledger.differ("style", 0.5, "style_error", 1, prefix + where, "drawn otherwise")
         return None
 
 
 def _tolerant_gap(a, b):
-    """How far two pictures of one size differ at each pixel from all pixels of the other around it."""
+    """How far each pixel of two pictures of one size is from all pixels around it in the other."""
     return np.maximum(_least_gap(a, b), _least_gap(b, a))
 
 
 def _least_gap(a, b):
-    """How far each pixel of `a` lies outside the range of the nine pixels of `b` around it, in its worst colour."""
+    """How far each pixel of `a`, in its worst colour, lies outside the nine of `b` around it."""
     padded = np.pad(b, ((1, 1), (1, 1), (0, 0)), mode="edge")
     near = [padded[y:y + a.shape[0], x:x + a.shape[1]] for y in range(3) for x in range(3)]
     low, high = np.minimum.reduce(near), np.maximum.reduce(near)
@@ -199,7 +218,7 @@ def _most(gaps):
     return np.maximum(np.maximum(gaps[..., 0], gaps[..., 1]), gaps[..., 2])
 
 
-def inside(mask, box):
+def inside(mask: np.ndarray, box: list[float]) -> tuple[slice, slice]:
     """The part of a small picture that lies in a box given in fractions from the lower left."""
     height, width = mask.shape[:2]
     x, y, wide, high = box
@@ -208,8 +227,9 @@ def inside(mask, box):
     return rows, columns
 
 
-def culprit(mask, scenes, axes=None):
-    """The painted entry of either scene that fits the differing pixels best; None if nothing does."""
+def culprit(mask: np.ndarray, scenes: tuple[dict, dict],
+            axes: tuple[int, int] | None = None) -> dict | None:
+    """The painted entry of either scene that fits the differing pixels best, or None."""
     total, best = int(mask.sum()), (0.0, None)
     for scene, k in zip(scenes, axes or (None, None)):
         for entry in scene.get("painted") or ():
@@ -219,7 +239,7 @@ def culprit(mask, scenes, axes=None):
             hits = int(part.sum())
             score = 2 * hits / (total + part.size) if part.size else 0.0
             if entry["place"].endswith((" ticks", " grid", "frame", "background")) and axes:
-                score /= 100                            # they lie around and behind what is compared
+                score /= 100  # they lie around and behind what is compared
             if score > best[0]:
                 best = score, entry
     return best[1]

@@ -1,14 +1,20 @@
 """Who is compared with whom: two sequences are paired in order, two collections in any order."""
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+Pairs = list[tuple[int | None, int | None]]
 
-def align(a, b, distance, gap=0.45, most=None):
-    """Pair two sequences in order: [(i, j), (i, None), (None, j), ...] with the least sum of distances.
 
-    `distance(x, y)` is 0 for equal elements; leaving an element alone costs `gap`. Dynamic programming, O(len a *
-    len b). Of equally good pairings one with most pairs is taken. If more than `most` meet `most` in between what is
-    equal at both ends, they are paired in their order.
+def align(a: Sequence, b: Sequence, distance: Callable[[Any, Any], float], gap: float = 0.45,
+          most: int | None = None) -> Pairs:
+    """Pair two sequences in order, with the least sum of distances: [(i, j), (i, None), ...].
+
+    `distance(x, y)` is 0 for equal elements; leaving an element alone costs `gap`. Dynamic
+    programming, O(len a * len b). Of equally good pairings one with most pairs is taken. If more
+    than `most` meet `most` in between what is equal at both ends, they are paired in their order.
     """
     n, m = len(a), len(b)
     if most and n * m > most * most:
@@ -30,11 +36,11 @@ def align(a, b, distance, gap=0.45, most=None):
     return pairs[::-1]
 
 
-FEW = 150           # so many meet so many in any order in a tenth of a second
+FEW = 150  # so many meet so many in any order in a tenth of a second
 
 
 def _align_many(a, b, distance, gap, most):
-    """`align` for long sequences: equal ends are paired at once, and if still many are left, these in their order."""
+    """`align` for long sequences: equal ends are paired at once, many others in their order."""
     n, m, start, end = len(a), len(b), 0, 0
     while start < min(n, m) and distance(a[start], b[start]) == 0:
         start += 1
@@ -51,13 +57,15 @@ def _align_many(a, b, distance, gap, most):
     return [(k, k) for k in range(start)] + shifted + [(n - k, m - k) for k in range(end, 0, -1)]
 
 
-def assign(a, b, distance, gap=0.5, key=None, most=None):
-    """Pair two collections in any order: like `align`, with the least sum of distances (Hungarian method, O(n^3)).
+def assign(a: Sequence, b: Sequence, distance: Callable[[Any, Any], float], gap: float = 0.5,
+           key: Callable[[Any], Hashable] | None = None, most: int | None = None) -> Pairs:
+    """Pair two collections in any order: like `align`, by the Hungarian method, O(n^3).
 
-    Pairs come in the order of `a`, elements of `b` without a partner last. Two elements further apart than two gaps
-    are left alone. Of equal distances the pair that keeps its place in the order is taken. Where many meet many, those
-    with the same `key` are paired beforehand: an edit changes few of the thousand lines of a picture. If still more
-    than `most` meet `most`, they are paired in their order.
+    Pairs come in the order of `a`, elements of `b` without a partner last. Two elements further
+    apart than two gaps are left alone. Of equal distances the pair that keeps its place in the
+    order is taken. Where many meet many, those with the same `key` are paired beforehand: an edit
+    changes few of the thousand lines of a picture. If still more than `most` meet `most`, they are
+    paired in their order.
     """
     n, m, found = len(a), len(b), {}
     if key and n * m > 2500:
@@ -71,8 +79,9 @@ def assign(a, b, distance, gap=0.5, key=None, most=None):
     columns = [j for j in range(m) if j not in taken]
     if most and len(rows) * len(columns) > most * most:
         found |= {i: j for i, j in zip(rows, columns) if distance(a[i], b[j]) <= 2 * gap}
-        rows, columns = [], []                      # the rest stays alone
-    cost = np.full((len(rows) + len(columns),) * 2, float(gap))          # rows: a, then blanks; columns: b, then blanks
+        rows, columns = [], []  # the rest stays alone
+    # Rows: a, then blanks; columns: b, then blanks.
+    cost = np.full((len(rows) + len(columns),) * 2, float(gap))
     cost[len(rows):, len(columns):] = 0.0
     for row, i in enumerate(rows):
         for column, j in enumerate(columns):

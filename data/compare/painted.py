@@ -1,9 +1,10 @@
-"""What was painted, for `data/compare/chart.py`: looks of matched things, and what no name stands for.
+"""What was painted, for `data/compare/chart.py`: looks of matched things, and what has no name.
 
-Names and values are compared first (`data/compare/marks.py`). Here follows what they cannot tell: edges, dashes,
-patterns, fonts, frames, legends, arrows.
+Names and values are compared first (`data/compare/marks.py`). Here follows what they cannot tell:
+edges, dashes, patterns, fonts, frames, legends, arrows.
 """
 import math
+from collections.abc import Callable, Collection
 
 from data.compare.colors import color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, WIDTH, severity
@@ -22,16 +23,18 @@ class Entries:
         for entry in scene.get("painted") or ():
             self.found.setdefault((entry["axes"], entry["place"], entry["mark"]), []).append(entry)
 
-    def of(self, axes, place, mark=None):
+    def of(self, axes: int | None, place: str, mark: int | None = None) -> list[dict]:
         found = self.found.get((axes, place, mark), [])
-        if self.alone and axes is not None and place in ("title", "legend"):    # of the figure or of its only subplot
+        # A title or legend is of the figure or of its only subplot.
+        if self.alone and axes is not None and place in ("title", "legend"):
             return found + self.found.get((None, place, mark), [])
         return found
 
 
 # --- 1. looks ---
-def look_words(found, expected, skip=()):
-    """[(severity, description)] of two things of one kind, each a painted entry; `skip`: what was told before."""
+
+def look_words(found: dict, expected: dict, skip: Collection[str] = ()) -> list[tuple[int, str]]:
+    """[(severity, description)] of two painted entries of one kind; `skip`: what was told."""
     words = []
     line = not expected["fill"] and not found["fill"]
     fill = "color" if expected["kind"] == "text" else "fill"
@@ -50,9 +53,10 @@ def look_words(found, expected, skip=()):
     if "size" not in skip and found["size"] and expected["size"]:
         words += _size_words(found["size"], expected["size"], "size")
     if "dash" not in skip and _dashes_differ(found, expected):
-        words.append((1, "line dashes {}, should be {}".format(*(_dash_words(e) for e in (found, expected)))))
+        words.append((1, f"line dashes {_dash_words(found)}, should be {_dash_words(expected)}"))
     if "hatch" not in skip and found["hatch"] != expected["hatch"]:
-        words.append((1, f"pattern {found['hatch'] or 'none'}, should be {expected['hatch'] or 'none'}"))
+        words.append((1, f"pattern {found['hatch'] or 'none'}, "
+                         f"should be {expected['hatch'] or 'none'}"))
     if expected["kind"] == "text":
         if found["font"] != expected["font"]:
             words.append((1, f"font {found['font']}, should be {expected['font']}"))
@@ -70,13 +74,15 @@ def _color_words(found, expected, what):
             found, expected = found[:1], expected[:1]
         else:
             found, expected = sorted(map(str, set(found))), sorted(map(str, set(expected)))
-    pairs = [(a, b) for a, b in zip(found, expected) if a != b and severity(color_distance(a, b), COLOR)]
+    pairs = [(a, b) for a, b in zip(found, expected)
+             if a != b and severity(color_distance(a, b), COLOR)]
     if not pairs:
         return []
     worst = max(pairs, key=lambda pair: color_distance(*pair))
     words = color_words(*worst, what)
-    return [(severity(color_distance(*worst), COLOR), words if len(found) == 1 else f"{len(pairs)} of {len(found)} "
-             f"{what} colors wrong ({words})")]
+    if len(found) > 1:
+        words = f"{len(pairs)} of {len(found)} {what} colors wrong ({words})"
+    return [(severity(color_distance(*worst), COLOR), words)]
 
 
 def _size_words(found, expected, what):
@@ -89,7 +95,8 @@ def _size_words(found, expected, what):
 def _dashes_differ(a, b):
     if not a["dash"] or not b["dash"]:
         return bool(a["dash"]) != bool(b["dash"]) and bool(a["stroke"] and b["stroke"])
-    own = [[length / (_mean(e["width"]) or 1) for length in e["dash"]] for e in (a, b)]    # they grow with the width
+    # They grow with the width.
+    own = [[length / (_mean(e["width"]) or 1) for length in e["dash"]] for e in (a, b)]
     return len(own[0]) != len(own[1]) or any(abs(x - y) > 0.25 * max(x, y) for x, y in zip(*own))
 
 
@@ -102,28 +109,35 @@ def _mean(values):
 
 
 # --- 2. places ---
+
 class Paint:
-    """The paint of one subplot of each picture: `i` is its number in the true scene, `j` in the other."""
+    """The paint of one subplot of each picture: its number is `i` in the true scene, else `j`."""
 
     def __init__(self, scenes, entries, i, j, prefix, ledger):
         self.entries, self.axes, self.prefix, self.ledger = entries, (i, j), prefix, ledger
-        self.boxes = [scene["axes"][k]["box"] if k is not None else [0, 0, 1, 1] for scene, k in zip(scenes, (i, j))]
+        self.boxes = [scene["axes"][k]["box"] if k is not None else [0, 0, 1, 1]
+                      for scene, k in zip(scenes, (i, j))]
 
-    def of(self, place, marks=(None, None)):
+    def of(self, place: str, marks: tuple[int | None, int | None] = (None, None)) -> list[list]:
         return [found.of(k, place, mark) for found, k, mark in zip(self.entries, self.axes, marks)]
 
-    def differ(self, level, location, description, category="style_error"):
+    def differ(self, level: int, location: str, description: str,
+               category: str = "style_error") -> None:
         group = "data" if category in ("data_error", "structure_error") else \
             "axes" if category == "text_error" else "style"
         self.ledger.differ(group, 0.5, category, level, self.prefix + location, description)
 
-    def tell_looks(self, place, ours, theirs, skip=()):
+    def tell_looks(self, place: str, ours: dict, theirs: dict,
+                   skip: Collection[str] = ()) -> None:
         """Compare two entries of a place and tell how they differ."""
         for level, words in look_words(theirs, ours, skip):
             self.differ(level, place, words)
 
-    def texts(self, changed, scaled):
-        """Looks of titles, labels and ticks, and where they stand. `scaled`: axes that changed themselves."""
+    def texts(self, changed: bool, scaled: Collection[str]) -> None:
+        """Looks of titles, labels and ticks, and where they stand.
+
+        `scaled`: axes that changed themselves.
+        """
         for place in TEXT_PLACES:
             if place.endswith("ticks") and place[0] in scaled:
                 continue
@@ -137,17 +151,17 @@ class Paint:
             if moved and not changed and abs(ours["angle"] - theirs["angle"]) < 5:
                 self.differ(1, place, "in another place")
 
-    def anchor(self, entry, k, place):
+    def anchor(self, entry: dict, k: int, place: str) -> tuple[float, ...]:
         """Where a text stands, in lengths of its axes."""
         x, y, width, height = entry["box"]
         left, low, wide, high = self.boxes[k]
         middle = (x + width / 2 - left) / (wide or 1), (y + height / 2 - low) / (high or 1)
-        if place.endswith("ticks"):             # on which side: along the axis the numbers may be others
+        if place.endswith("ticks"):  # on which side: along the axis the numbers may be others
             across = middle[place[0] == "x"]
             return (0.0 if across < 0.2 else 1.0 if across > 0.8 else 0.5,)
         return tuple(min(1.15, max(-0.15, v)) for v in middle)
 
-    def lines(self, scaled):
+    def lines(self, scaled: Collection[str]) -> None:
         """Looks of tick marks, grids and the frame."""
         for place in ("x ticks", "y ticks", "z ticks", "x grid", "y grid", "frame"):
             if place[0] in scaled and place != "frame":
@@ -161,7 +175,8 @@ class Paint:
                 pairs = zip(ours, theirs) if len(ours) == len(theirs) else \
                     [[max(found, key=lambda e: e["count"]) for found in (ours, theirs)]]
                 for a, b in list(pairs)[:4]:
-                    self.tell_looks(place.replace("x grid", "grid").replace("y grid", "grid"), a, b,
+                    where = place.replace("x grid", "grid").replace("y grid", "grid")
+                    self.tell_looks(where, a, b,
                                     ("fill",) if place.endswith("ticks") else ())
                 if place.endswith("ticks") and len(theirs) > len(ours):
                     self.differ(1, place, "minor tick marks extra")
@@ -169,16 +184,21 @@ class Paint:
                     self.differ(1, place, "minor tick marks missing")
         ours, theirs = self.of("frame")
         if ours and theirs and sum(e["count"] for e in ours) == sum(e["count"] for e in theirs):
-            places = [[(e["box"][0] - box[0]) / (box[2] or 1) for e in found] + [(e["box"][1] - box[1]) / (box[3] or 1)
-                      for e in found] for found, box in zip((ours, theirs), self.boxes)]
-            sizes = [[e["box"][2] / (box[2] or 1) for e in found] + [e["box"][3] / (box[3] or 1) for e in found]
+            places = [[(e["box"][0] - box[0]) / (box[2] or 1) for e in found]
+                      + [(e["box"][1] - box[1]) / (box[3] or 1) for e in found]
+                      for found, box in zip((ours, theirs), self.boxes)]
+            sizes = [[e["box"][2] / (box[2] or 1) for e in found]
+                     + [e["box"][3] / (box[3] or 1) for e in found]
                      for found, box in zip((ours, theirs), self.boxes)]
             if len(places[0]) == len(places[1]) and max(
                     abs(a - b) for a, b in zip(places[0] + sizes[0], places[1] + sizes[1])) > 0.12:
                 self.differ(1, "frame", "in another place")
 
-    def legend(self, moved):
-        """Place, order of columns and looks of a legend. `moved`: the data changed, it may have made room."""
+    def legend(self, moved: bool) -> None:
+        """Place, order of columns and looks of a legend.
+
+        `moved`: the data changed, it may have made room.
+        """
         ours, theirs = self.of("legend")
         if not ours or not theirs:
             return
@@ -193,35 +213,43 @@ class Paint:
         if len(boxes) == 2 and all(boxes):
             self.tell_looks("legend", ours[0], theirs[0])
         elif any(boxes):
-            self.differ(1, "legend", "frame " + ("missing" if ours[0]["artist"] == "FancyBboxPatch" else "extra"))
+            self.differ(1, "legend", "frame " + ("missing" if boxes[0] else "extra"))
         if not moved:
             at = [[(e["box"][k] + e["box"][k + 2] / 2 - box[k]) / (box[k + 2] or 1) for k in (0, 1)]
                   for e, box in zip((whole_box(ours), whole_box(theirs)), self.boxes)]
             if math.dist(*at) > 0.2:
                 self.differ(1, "legend", "in another place")
 
-    def notes(self, pairs):
-        """Looks of annotations: their letters, arrows and boxes. `pairs`: (number in true, in the other, words)."""
+    def notes(self, pairs: list[tuple[int, int, str]]) -> None:
+        """Looks of annotations: their letters, arrows and boxes.
+
+        `pairs`: (number in true, in the other, words).
+        """
         for i, j, where in pairs:
-            ours, theirs = ([e for e in found if e["part"] == k] for found, k in zip(self.of("annotation"), (i, j)))
+            ours, theirs = ([e for e in found if e["part"] == k]
+                            for found, k in zip(self.of("annotation"), (i, j)))
             self.matched(where, ours, theirs, {"text": "text", "path": "arrow or box"})
 
-    def matched(self, where, ours, theirs, nouns, skip=(), category="style_error"):
+    def matched(self, where: str, ours: list[dict], theirs: list[dict], nouns: dict[str, str],
+                skip: Collection[str] = (), category: str = "style_error") -> None:
         """Compare all that was painted for one thing, kind by kind."""
         for kind in ("text", "path", "markers", "collection", "mesh", "triangles", "image"):
             a, b = ([e for e in found if e["kind"] == kind] for found in (ours, theirs))
             if len(a) != len(b) and sum(e["count"] for e in a) != sum(e["count"] for e in b):
                 if kind in nouns:
-                    self.differ(2, where, f"{nouns[kind]} " + ("missing" if len(b) < len(a) else "extra"), category)
+                    what = "missing" if len(b) < len(a) else "extra"
+                    self.differ(2, where, f"{nouns[kind]} {what}", category)
             for x, y in list(zip(a, b))[:1 if len(a) != len(b) else MANY]:
-                if kind in ("collection", "mesh") and min(len(set(e["fill"])) for e in (x, y)) > 2 and \
+                if kind in ("collection", "mesh") and \
+                        min(len(set(e["fill"])) for e in (x, y)) > 2 and \
                         "fill" not in skip and _color_words(y["fill"], x["fill"], "fill"):
                     self.differ(2, where, "colors of the values differ", "data_error")
                     self.tell_looks(where, x, y, {*skip, "fill", "stroke"})
                 else:
                     self.tell_looks(where, x, y, skip)
 
-    def mark(self, m, n, a, b, where, part_name):
+    def mark(self, m: int, n: int, a: dict, b: dict, where: str,
+             part_name: Callable[[int], str]) -> None:
         """One matched mark: `m` and `n` its numbers, `a` and `b` what the scenes say of it."""
         skip, ours, theirs = set(), *self.of("mark", (m, n))
         if _told_color(a, b):
@@ -241,24 +269,26 @@ class Paint:
         if parts[0] != parts[1] or len(parts[0]) < 2:
             if a["type"] in ("box", "errorbar") and len(ours) != len(theirs):
                 noun = {"errorbar": "caps"}.get(a["type"], "parts")
-                self.differ(1, where, f"{noun} " + ("missing" if len(theirs) < len(ours) else "extra"))
+                what = "missing" if len(theirs) < len(ours) else "extra"
+                self.differ(1, where, f"{noun} {what}")
             return self.matched(where, ours, theirs, {}, skip)
-        found = {}                                      # words -> (severity, parts)
+        found = {}  # words -> (severity, parts)
         for part in sorted(parts[0], key=lambda p: -1 if p is None else p):
             x, y = ([e for e in side if e["part"] == part] for side in (ours, theirs))
             for c, d in zip(x, y):
                 for level, words in look_words(d, c, skip):
                     found.setdefault(words, (level, []))[1].append(part)
         for words, (level, mine) in found.items():
-            if len(mine) > max(1, len(parts[0]) / 2) or len(mine) > MANY or a["type"] not in ("bars", "pie"):
+            if len(mine) > max(1, len(parts[0]) / 2) or len(mine) > MANY or \
+                    a["type"] not in ("bars", "pie"):
                 self.differ(level, where, words)
             else:
                 for part in mine:
                     self.differ(level, part_name(part), words)
         return None
 
-    def rest(self):
-        """What was painted in the axes by something that has no name: in order, by kind of artist."""
+    def rest(self) -> None:
+        """What was painted in the axes by something without a name: in order, by kind of artist."""
         ours, theirs = ([e for e in found] for found in self.of("plot"))
         key = [[(e["artist"], e["kind"]) for e in found] for found in (ours, theirs)]
         if len(ours) * len(theirs) > FEW ** 2:
@@ -282,13 +312,14 @@ class Paint:
             self.tell_looks(noun, ours[i], theirs[j])
 
 
-def noun_of(artist):
+def noun_of(artist: str | None) -> str:
     """A word for a class of artists: "table" for Table, "quiver key" for QuiverKey."""
-    words = "".join(" " + c.lower() if c.isupper() and k else c for k, c in enumerate(artist or "drawing"))
+    words = "".join(" " + c.lower() if c.isupper() and k else c
+                    for k, c in enumerate(artist or "drawing"))
     return words.lower().strip(" _")
 
 
-def whole_box(entries):
+def whole_box(entries: list[dict]) -> dict:
     x, y = (min(e["box"][k] for e in entries) for k in (0, 1))
     right, top = (max(e["box"][k] + e["box"][k + 2] for e in entries) for k in (0, 1))
     return {"box": [x, y, right - x, top - y]}

@@ -132,7 +132,7 @@ def parts_gone(a, b):
     return missing, extra, len(ours)
 
 
-# --- a whole drawing, moved or scaled ---
+# --- 1. a whole drawing, moved or scaled ---
 def common_move(pairs, stretched=False):
     """(scale x, scale y, shift x, shift y) taking the second of all pairs to the first, or None.
 

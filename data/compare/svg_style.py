@@ -66,7 +66,7 @@ def _color(a, b, key, same_place, same_size):
     return []
 
 
-# --- gradients, patterns, images ---
+# --- 1. gradients, patterns, images ---
 def _paints(a, b, key, same_size):
     """Two gradients, or two pictures that fill a shape."""
     ours, theirs = ((shape.get("paints") or {}).get(key) or {} for shape in (a, b))
@@ -154,7 +154,7 @@ def _near(one, other):
     return all(abs((x or 0) - (y or 0)) <= 0.01 * max(1, abs(x or 0)) for x, y in zip(one, other))
 
 
-# --- strokes, masks ---
+# --- 2. strokes, masks ---
 def _stroke(a, b):
     found = []
     widths = [shape.get("stroke_width") or 0 for shape in (b, a)]
@@ -219,7 +219,7 @@ def _cut_gap(one, other):
     return float(np.abs(values[0] - values[1]).mean()) / 255
 
 
-# --- letters ---
+# --- 3. letters ---
 def letter_findings(a, b, same_place):
     """Font, lines and colours of the letters of two texts that read alike."""
     found = []

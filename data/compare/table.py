@@ -130,7 +130,7 @@ class _Pair:
                         one, other, f"{self.prefix}{_place(a)}, table inside: ", self.looks
                     ).examine()
 
-    # --- rows and columns ---
+    # --- 1. rows and columns ---
     def lines(self, ours, theirs, word):
         """Pair rows (or columns) and tell which are missing, extra, swapped or moved."""
         pairs = self.pair_lines(ours, theirs)
@@ -252,7 +252,7 @@ class _Pair:
             *((None, j) for j in right[both:]),
         ]
 
-    # --- cells ---
+    # --- 2. cells ---
     def cells(self, i, j, partner, gone, new):
         """Pair the cells of row `i` of the true table with those of row `j`; tell missing, extra
         and merged ones."""
@@ -365,7 +365,7 @@ class _Pair:
         return wrong
 
 
-# --- helpers ---
+# --- 3. helpers ---
 def _tell_moves(ledger, places, numbers, word, weight, prefix):
     """Tell swaps and moves of lines or tables; returns how many. `places` are where those numbered
     so are now.

@@ -1,4 +1,4 @@
-"""Is every visible change of a chart named, and nothing else? Measured by changing programs at random.
+"""Count the visible changes of chart programs that `compare` names, and what it names that is none.
 
     python -m data.experiments.coverage_chart FOLDER --programs 100 --changes 6
 
@@ -8,30 +8,57 @@ whole statement. A change is visible if more than 0.1 % of the pixels differ by 
 Printed: visible changes without an error, by kind; equal pictures that get an error; the slowest
 comparison. With --show each miss is printed as a diff.
 """
-import argparse
 import ast
 import collections
 import difflib
 import random
 import re
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from data.compare import compare
+from data.runs import flag, parse, script
 from render import Rendering, render_many
 
 KINDS = ("number", "color", "text", "keyword", "statement")
-COLORS = {"red", "blue", "green", "black", "orange", "purple", "gray", "grey", "brown", "pink", "cyan",
-          "magenta", "yellow", "white", "navy", "lightblue", "salmon", "skyblue", "k", "r", "b", "g",
-          "c", "m", "y", "w"}
-SKIPPED = ("show", "savefig", "subplots", "figure", "seed", "use", "pause")   # calls kept as they are
-PIXELS, STEP = 0.001, 40    # a change is visible in more than this share of pixels, by more than this
+COLORS = {"red", "blue", "green", "black", "orange", "purple", "gray", "grey", "brown", "pink",
+          "cyan", "magenta", "yellow", "white", "navy", "lightblue", "salmon", "skyblue", "k", "r",
+          "b", "g", "c", "m", "y", "w"}
+# Calls that are kept as they are.
+SKIPPED = ("show", "savefig", "subplots", "figure", "seed", "use", "pause")
+PIXELS, STEP = 0.001, 40  # a change is visible in more than this share of pixels, by more than this
 SIZE, TIMEOUT = 400, 8.0
 
 
-def changes(code, rng, most):
+@dataclass
+class Settings:
+    programs: int = flag(100, "so many are drawn at random")
+    changes: int = flag(6, "changes of each program")
+    seed: int = flag(0, "fixes programs and changes")
+    show: bool = flag(False, "print each miss")
+
+
+@script
+def main(argv: list[str] | None = None) -> None:
+    """Measure a folder."""
+    settings = parse(Settings, argv, __doc__, folder=dict(
+        type=Path, help="of Python programs, at any depth"))
+    paths = sorted(settings.folder.rglob("*.py"))
+    random.Random(settings.seed).shuffle(paths)
+    paths = paths[:settings.programs]
+    counts, used, slowest, misses = measure(paths, settings.changes, settings.seed)
+    for path, kind, outcome, lines, errors in misses if settings.show else ():
+        told = [*lines, *(f"  {error}" for error in errors)]
+        print(f"{path.name}: {kind}, {outcome}", *told, sep="\n    ")
+    report(counts, used, slowest)
+
+
+def changes(code: str, rng: random.Random, most: int) -> list[tuple[str, str]]:
     """[(kind, changed program)]: up to `most` random changes of one place each, kinds in turn."""
     tree = ast.parse(code)
     places = collections.defaultdict(list)
@@ -52,7 +79,7 @@ def changes(code, rng, most):
     return found
 
 
-def kinds_of(owner, field, node):
+def kinds_of(owner: ast.AST, field: str, node) -> list[str]:
     """The kinds of change that a node of the syntax tree can take."""
     if isinstance(node, ast.Constant) and not (isinstance(owner, ast.Expr)):
         if isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
@@ -68,7 +95,8 @@ def kinds_of(owner, field, node):
     return []
 
 
-def apply_change(tree, kind, owner, field, index, node, rng):
+def apply_change(tree: ast.AST, kind: str, owner: ast.AST, field: str, index: int, node: ast.AST,
+                 rng: random.Random) -> str:
     """The program with one node changed; the tree is as before afterwards."""
     if kind in ("keyword", "statement"):
         nodes = getattr(owner, field)
@@ -80,10 +108,11 @@ def apply_change(tree, kind, owner, field, index, node, rng):
         return changed
     before = node.value
     if kind == "number":
-        node.value = rng.choice([before + 1, before * 2, before / 2, -before]) if isinstance(before, float) \
-            else rng.choice([before + 1, before * 2, before - 1])
+        others = [before / 2, -before] if isinstance(before, float) else [before - 1]
+        node.value = rng.choice([before + 1, before * 2, *others])
     elif kind == "color":
-        node.value = rng.choice([c for c in ("red", "green", "blue", "orange", "black") if c != before])
+        colors = ("red", "green", "blue", "orange", "black")
+        node.value = rng.choice([color for color in colors if color != before])
     else:
         node.value = rng.choice([before + "x", before[::-1], before[:-1] or "y"])
     changed = ast.unparse(tree)
@@ -91,7 +120,7 @@ def apply_change(tree, kind, owner, field, index, node, rng):
     return changed
 
 
-def visible_share(a, b):
+def visible_share(a: Image.Image, b: Image.Image) -> float:
     """Share of the pixels of two pictures that differ by more than STEP; 1 for other sizes."""
     if a.size != b.size:
         return 1.0
@@ -99,8 +128,12 @@ def visible_share(a, b):
     return float((gap > STEP).mean())
 
 
-def measure(paths, most, seed, show=False):
-    """Counter of (kind, outcome), programs used, seconds of the slowest comparison, misses with diff and errors."""
+def measure(paths: list[Path], most: int,
+            seed: int) -> tuple[collections.Counter, int, float, list]:
+    """Counter of (kind, outcome), programs used, seconds of the slowest comparison, misses.
+
+    A miss: (path, kind, outcome, lines of the diff, errors).
+    """
     counts, used, slowest, misses = collections.Counter(), 0, 0.0, []
     for path in paths:
         code = path.read_text(errors="replace")
@@ -109,11 +142,12 @@ def measure(paths, most, seed, show=False):
             made = changes(code, random.Random(f"{seed} {path.name}"), most)
         except (SyntaxError, ValueError, RecursionError):
             continue
-        true, again, *found = render_many([("chart", code), ("chart", code)] + [("chart", c) for _, c in made],
+        programs = [code, code, *(changed for _, changed in made)]
+        true, again, *found = render_many([("chart", program) for program in programs],
                                           size=SIZE, timeout=TIMEOUT)
         if not isinstance(true, Rendering) or not isinstance(again, Rendering) or \
                 visible_share(true.image, again.image):
-            continue                                    # it does not draw, or draws something else each time
+            continue  # it does not draw, or draws something else each time
         used += 1
         for (kind, changed), drawn in zip(made, found):
             if not isinstance(drawn, Rendering):
@@ -121,7 +155,7 @@ def measure(paths, most, seed, show=False):
             share, start = visible_share(true.image, drawn.image), time.perf_counter()
             try:
                 errors = compare(true.scene, drawn.scene)
-            except Exception as error:                  # counted: a comparison must not raise
+            except Exception as error:  # counted: a comparison must not raise
                 counts[kind, "crash"] += 1
                 misses.append((path, kind, "crash", diff(code, changed), [repr(error)]))
                 continue
@@ -131,16 +165,18 @@ def measure(paths, most, seed, show=False):
                        "named" if errors else "silent")
             counts[kind, *outcome] += 1
             if outcome in (("visible", "silent"), ("equal", "named")):
-                misses.append((path, kind, " ".join(outcome) + f" {share:.2%}", diff(code, changed), errors))
+                outcome = " ".join(outcome) + f" {share:.2%}"
+                misses.append((path, kind, outcome, diff(code, changed), errors))
     return counts, used, slowest, misses
 
 
-def diff(a, b):
+def diff(a: str, b: str) -> list[str]:
+    """The lines that differ between two programs."""
     lines = difflib.unified_diff(a.splitlines(), b.splitlines(), n=0, lineterm="")
     return [line[:300] for line in lines if not line.startswith(("---", "+++", "@@"))]
 
 
-def report(counts, used, slowest):
+def report(counts: collections.Counter, used: int, slowest: float) -> None:
     """Print the table."""
     print(f"{used} programs")
     print("change      visible  unnamed           equal  with an error  crashes")
@@ -149,28 +185,13 @@ def report(counts, used, slowest):
 
         def count(*outcome):
             return sum(counts[k, *outcome] for k in kinds)
-        silent, seen = count("visible", "silent"), count("visible", "silent") + count("visible", "named")
-        named, equal = count("equal", "named"), count("equal", "named") + count("equal", "silent")
-        print(f"{kind:10s} {seen:8d} {silent:8d} {silent / max(1, seen):7.1%} {equal:7d} {named:8d} "
-              f"{named / max(1, equal):6.1%} {count('crash'):7d}")
+        silent, named = count("visible", "silent"), count("equal", "named")
+        seen = silent + count("visible", "named")
+        equal = named + count("equal", "silent")
+        print(f"{kind:10s} {seen:8d} {silent:8d} {silent / max(1, seen):7.1%} "
+              f"{equal:7d} {named:8d} {named / max(1, equal):6.1%} {count('crash'):7d}")
     print(f"slowest comparison {slowest:.2f} s")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="a folder of Python programs, searched to any depth")
-    parser.add_argument("--programs", type=int, default=100, help="how many are drawn at random (default 100)")
-    parser.add_argument("--changes", type=int, default=6, help="changes of each (default 6)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--show", action="store_true", help="print each miss")
-    args = parser.parse_args()
-    paths = sorted(args.folder.rglob("*.py"))
-    random.Random(args.seed).shuffle(paths)
-    counts, used, slowest, misses = measure(paths[:args.programs], args.changes, args.seed)
-    for path, kind, outcome, lines, errors in misses if args.show else ():
-        print(f"{path.name}: {kind}, {outcome}", *lines, *(f"  {error}" for error in errors), sep="\n    ")
-    report(counts, used, slowest)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,7 +30,7 @@ from data.verdict import InputError
 from render import render_many
 
 
-# --- rewritings that change nothing ---
+# --- 1. rewritings that change nothing ---
 def _rename(old, new):
     def change(tree, rng):
         found = list(tree.iter(old))
@@ -86,7 +86,7 @@ REWRITES = {
 }
 
 
-# --- measuring ---
+# --- 2. measuring ---
 def read_tables(folder):
     """[(name, HTML)] of the tables of a folder; Markdown is turned into HTML."""
     found = []

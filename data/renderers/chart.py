@@ -15,23 +15,30 @@ from unittest import mock
 
 from PIL import Image
 
-from data.renderers.chart_scene import (axes_scene, data_artists, hex_of, legend_scene, plain_names,
-                                        seen_text)
+from data.renderers.chart_scene import (
+    axes_scene,
+    data_artists,
+    hex_of,
+    legend_scene,
+    plain_names,
+    seen_text,
+)
 from data.renderers.scene import RenderError, on_canvas, short, six, target_size
 
-PROGRAM = "program.py"      # what a program finds as its name, in an empty folder
+PROGRAM = "program.py"  # what a program finds as its name, in an empty folder
 
 
 @functools.lru_cache
-def reset_matplotlib():
+def reset_matplotlib() -> None:
     """Settings, fonts and random numbers as they are at the start; kept until the next program."""
     import matplotlib
     matplotlib.use("Agg")
     import matplotlib.font_manager as fonts
     import matplotlib.pyplot as plt
     import numpy as np
+
     from data.renderers.paint_list import watch_artists
-    own = matplotlib.get_data_path()    # "Arial" must be DejaVu on every machine, installed or not
+    own = matplotlib.get_data_path()  # "Arial" must be DejaVu on every machine, installed or not
     fonts.fontManager.ttflist = [f for f in fonts.fontManager.ttflist if f.fname.startswith(own)]
     matplotlib.rcdefaults()
     plt.switch_backend("Agg")
@@ -41,12 +48,12 @@ def reset_matplotlib():
     watch_artists()
 
 
-def draw_chart(code, size):
+def draw_chart(code: str, size: int | tuple[int, int] | None) -> tuple[Image.Image, dict]:
     """Both halves in this process: (RGB image, scene)."""
     return paint_chart(record_chart(code, size), size)
 
 
-def record_chart(code, size):
+def record_chart(code: str, size: int | tuple[int, int] | None) -> bytes:
     """Run a program; the packed paint list of its figure. Nothing is painted here.
 
     The figure is the last one that has something in it, as it was when it was saved or shown last,
@@ -71,7 +78,7 @@ def record_chart(code, size):
             kept[figure] = _record(figure, size)
             figure.stale = False
 
-    def remembering(kind, method):          # pies and boxes leave only loose artists behind
+    def remembering(kind, method):  # pies and boxes leave only loose artists behind
         def call(self, *args, **kwargs):
             result = method(self, *args, **kwargs)
             self.__dict__.setdefault("_calls", []).append((kind, args, kwargs, result))
@@ -81,7 +88,7 @@ def record_chart(code, size):
     def saved(self, *args, **kwargs):
         target = args[0] if args else kwargs.get("fname")
         keep(self)
-        if hasattr(target, "write"):        # a buffer: the program may want to read it
+        if hasattr(target, "write"):  # a buffer: the program may want to read it
             save(self, *args, **kwargs)
         elif isinstance(target, (str, os.PathLike)) and self in kept:
             files[os.path.abspath(target)] = kept[self]
@@ -125,7 +132,7 @@ def _reading_hooks(files):
     def write(full):
         packed = files.pop(full)
         image = picture_of(packed)
-        for path in (full, os.path.basename(full)):     # outside its folder nothing can be written
+        for path in (full, os.path.basename(full)):  # outside its folder nothing can be written
             with contextlib.suppress(OSError):
                 image.save(path, *([] if os.path.splitext(path)[1] else ["PNG"]))
                 return path
@@ -163,10 +170,11 @@ def _run_program(code):
 def _record(figure, size):
     """The packed paint list of a figure whose longest side is to have `size` px."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     from data.renderers.paint_list import Recorder
     inches, dpi = figure.get_size_inches(), figure.dpi
     scale, w, h, _ = target_size(*(inches * dpi), size)
-    if scale != 1:      # the canvas cuts inches * dpi to whole px: a hair more keeps 127.999 at 128
+    if scale != 1:  # the canvas cuts inches * dpi to whole px: a hair more keeps 127.999 at 128
         figure.set_dpi(max(w / inches[0], h / inches[1]) * (1 + 1e-9))
     old_canvas = figure.canvas
     try:
@@ -183,7 +191,7 @@ def _record(figure, size):
 
 
 def _names(figure):
-    """What the figure's objects say of themselves: the scene, with the artists that drew each part."""
+    """What the figure's objects say of themselves: the scene, with the artists of each part."""
     axes = [a for ax in figure.axes for a in (ax, *ax.child_axes)
             if a.get_visible() and (a.axison or a.texts or data_artists(a))]
     axes.sort(key=lambda a: (-round(a.get_position().y1, 2), round(a.get_position().x0, 2)))
@@ -196,7 +204,7 @@ def _names(figure):
         "axes": [axes_scene(a, axes) for a in axes]}
 
 
-def paint_chart(packed, size):
+def paint_chart(packed: bytes, size: int | tuple[int, int] | None) -> tuple[Image.Image, dict]:
     """Paint a packed list: (RGB image, scene). The list may be forged; the picture is then, too."""
     from data.renderers.painted import painted_scene
     painter, page = _paint(packed)
@@ -207,7 +215,7 @@ def paint_chart(packed, size):
     return image, painted_scene(painter, image)
 
 
-def picture_of(packed):
+def picture_of(packed: bytes) -> Image.Image:
     """The picture of a packed list alone."""
     return _paint(packed)[1]
 

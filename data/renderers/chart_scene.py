@@ -21,8 +21,8 @@ class Seen(str):
         return self
 
 
-def plain_names(value, rows_of):
-    """A plain JSON copy of names: artists become their rows in the paint list, texts {"@": rows}."""
+def plain_names(value, rows_of: dict[int, list[int]]):
+    """A plain JSON copy of names: artists become rows in the paint list, texts {"@": rows}."""
     if type(value) is dict:
         return {key: plain_names(part, rows_of) for key, part in value.items()}
     if type(value) is list:
@@ -35,7 +35,8 @@ def plain_names(value, rows_of):
     return rows_of.get(id(value), []) if hasattr(value, "draw") else value
 
 
-def axes_scene(ax, every):
+def axes_scene(ax, every: list) -> dict:
+    """The scene of an Axes; `every`: all Axes of its figure."""
     on, framed, box = ax.axison, ax.axison and ax.get_frame_on(), ax.get_position()
     twins = [a for a in every if a in ax._twinned_axes.get_siblings(ax)] or [ax]
     base = min(twins, key=every.index)
@@ -83,8 +84,8 @@ def _joined(texts):
     return Seen(" ".join(texts), tuple(artist for text in texts for artist in text.artists))
 
 
-def seen_text(text):
-    """A Text's string, `Seen`, if its centre lies on the canvas (a label that fell off cannot be read)."""
+def seen_text(text) -> str:
+    """A Text's string, `Seen`, if its centre lies on the canvas: else it cannot be read."""
     if text is None or not text.get_visible() or not text.get_text().strip():
         return ""
     box, page = text.get_window_extent(), text.get_figure(root=True).bbox
@@ -107,7 +108,7 @@ def _ticks(axis):
     return sorted(found, key=lambda t: t["pos"])
 
 
-def legend_scene(legends):
+def legend_scene(legends: list) -> dict | None:
     """Figures and axes can have several legends: the first one's title, the entries of all."""
     legends = [g for g in legends if g.get_visible()]
     if not legends:
@@ -119,17 +120,19 @@ def legend_scene(legends):
 
 def _note(ax, text):
     """A text inside the axes: its anchor, and the arrow's target, in data coordinates."""
-    if not seen_text(text) or (text.get_clip_on() and not ax.bbox.overlaps(text.get_window_extent())):
+    if not seen_text(text) or (
+            text.get_clip_on() and not ax.bbox.overlaps(text.get_window_extent())):
         return None
-    where = ax.transData.inverted().transform(text.get_transform().transform(text.get_unitless_position()))
+    place = text.get_transform().transform(text.get_unitless_position())
+    where = ax.transData.inverted().transform(place)
     note = {"text": seen_text(text), "x": six(where[0]), "y": six(where[1])}
     if not getattr(text, "arrow_patch", None):
         return note
-    x, y = text.xy                                                  # may be a date or a category's name
+    x, y = text.xy  # may be a date or a category's name
     return note | {"target": six((text.convert_xunits(x), text.convert_yunits(y)))}
 
 
-def hex_of(color):
+def hex_of(color) -> str | None:
     from matplotlib.colors import to_rgba
     try:
         return rgb_hex(to_rgba(color))
@@ -165,10 +168,10 @@ def _hidden(artist):
 
 def _label(thing):
     text = str(thing.get_label() or "") if hasattr(thing, "get_label") else ""
-    return "" if text.startswith("_") else text     # "_child0" is Matplotlib's own name
+    return "" if text.startswith("_") else text  # "_child0" is Matplotlib's own name
 
 
-def data_artists(ax):
+def data_artists(ax) -> list:
     """The artists that carry data, in drawing order."""
     frame = {id(a) for a in (ax.patch, *ax.spines.values(), ax.title, ax._left_title, ax.xaxis,
                              ax.yaxis, ax._right_title, *ax.texts, *ax.child_axes)}
@@ -180,14 +183,14 @@ def data_artists(ax):
 def _marks(ax):
     from matplotlib import collections as many
     from matplotlib import image, lines, patches
-    owner = {}      # id(artist) -> (kind, the call or container it belongs to)
+    owner = {}  # id(artist) -> (kind, the call or container it belongs to)
     for kind, args, kwargs, result in ax.__dict__.get("_calls", []):
         call = (kind, (args, kwargs, result))
         parts = result.wedges if kind == "pie" else itertools.chain(*result.values())
         owner |= {id(a): call for a in parts}
     for group in ax.containers:
         if ax.name == "3d" and type(group).__name__ == "BarContainer":
-            continue                                # there bars are polygons
+            continue  # there bars are polygons
         for part in group:
             for artist in part if isinstance(part, (list, tuple)) else [part]:
                 owner[id(artist)] = (type(group).__name__, group)
@@ -196,7 +199,8 @@ def _marks(ax):
     owner |= {id(a): ("BarContainer", loose) for a in loose}
     readers = {"BarContainer": _bars, "pie": _pie, "box": _box, "ErrorbarContainer": _errorbar,
                "StemContainer": _stem}
-    classes = ((lines.Line2D, _line), (many.PathCollection, _scatter), ((many.QuadMesh, many.PolyQuadMesh), _image),
+    classes = ((lines.Line2D, _line), (many.PathCollection, _scatter),
+               ((many.QuadMesh, many.PolyQuadMesh), _image),
                (many.FillBetweenPolyCollection, _area), (image.AxesImage, _image), (object, _patch))
     marks, done = [], set()
     for artist in data_artists(ax):
@@ -291,7 +295,7 @@ def _look(line):
 
 def _line(ax, line):
     points, look = line.get_xydata(), _look(line)
-    if line.get_transform() != ax.transData:        # axhline and friends: other coordinates
+    if line.get_transform() != ax.transData:  # axhline and friends: other coordinates
         points = ax.transData.inverted().transform(line.get_transform().transform(points))
     points = _thin(points)
     if look["color"] is None or _hidden(line) or not _inside(ax, *points.T) or (
@@ -330,7 +334,7 @@ def _scatter(ax, dots):
     else:
         offsets = np.ma.asarray(dots.get_offsets(), float)
     numbers = np.arange(len(offsets))[:, None]
-    points = _thin(np.ma.hstack([offsets, numbers]))        # the last column: which dot it was
+    points = _thin(np.ma.hstack([offsets, numbers]))  # the last column: which dot it was
     faces = dots.get_facecolors() if len(dots.get_facecolors()) else dots.get_edgecolors()
     paths, sizes, which = dots.get_paths(), dots.get_sizes(), points[:, -1].astype(int)
     if not (len(faces) and len(sizes) and len(paths)) or _hidden(dots) or \
@@ -354,7 +358,8 @@ def _pie(ax, call):
     centres = [tuple(round(float(v), 9) for v in w.center) for w in wedges]
     middle, times = collections.Counter(centres).most_common(1)[0]
     middle = middle if times > 1 else kwargs.get("center", (0, 0))
-    return {"type": "pie", "by": wedges, "written": list(itertools.chain(*pie.texts)), "names": names,
+    return {"type": "pie", "by": wedges, "written": list(itertools.chain(*pie.texts)),
+            "names": names,
             "fractions": six((w.theta2 - w.theta1) / 360 for w in wedges),
             "colors": [hex_of(w.get_facecolor()) for w in wedges],
             "start": six((first.theta2 if clockwise else first.theta1) % 360),
@@ -401,8 +406,8 @@ def _errorbar(ax, group):
 
 
 def _area(ax, area):
-    across, rows = area.t_direction == "y", []      # y: fill_betweenx
-    for path in area.get_paths():                   # start, curve 1, end, curve 2 backwards, close
+    across, rows = area.t_direction == "y", []  # y: fill_betweenx
+    for path in area.get_paths():  # start, curve 1, end, curve 2 backwards, close
         points = path.vertices[:, ::-1] if across else path.vertices
         n = (len(points) - 3) // 2
         rows += [(x, min(a, b), max(a, b)) for (x, a), (_, b) in
@@ -436,13 +441,13 @@ def _patch(ax, artist):
         return None
     mark = {"type": "patch", "shape": type(artist).__name__, "label": _label(artist),
             "color": color}
-    if hasattr(artist, "get_segments"):             # hlines, vlines, event plots
+    if hasattr(artist, "get_segments"):  # hlines, vlines, event plots
         ends = [[*s[0][:2], *s[-1][:2]] for s in artist.get_segments()[:200] if len(s)]
         xs, ys = ([v for e in ends for v in e[i::2]] for i in (0, 1))
         return mark | {"box": six((min(xs), min(ys), max(xs), max(ys))), "segments": six(ends)} \
             if ends and _inside(ax, xs, ys) else None
     box = artist.get_window_extent(ax.figure.canvas.get_renderer())
-    if not all(map(math.isfinite, box.extents)):    # some 3-D collections do not know theirs
+    if not all(map(math.isfinite, box.extents)):  # some 3-D collections do not know theirs
         box = ax.bbox
     if not (box.width or box.height) or not ax.bbox.overlaps(box):
         return None

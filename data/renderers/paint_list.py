@@ -1,4 +1,4 @@
-"""The paint list of a chart: every call that Matplotlib made to its renderer, as numbers and strings.
+"""The paint list of a chart: every call of Matplotlib to its renderer, as numbers and strings.
 
 `Recorder` stands in for Matplotlib's Agg renderer while a figure is drawn. It paints nothing: it
 notes each call with its graphics context and the stack of artists that made it. `pack` writes the
@@ -8,27 +8,29 @@ forged it. `data/renderers/painter.py` reads the bytes and paints.
 import json
 import os
 import struct
+from collections.abc import Callable
 
 import numpy as np
 from matplotlib import font_manager, rcParams, rcParamsDefault
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.figure import Figure
 
 from data.renderers.scene import RenderError
 
 MAX_ENTRIES = 200_000
-MAX_BYTES = 96 << 20        # of a whole list, packed
+MAX_BYTES = 96 << 20  # of a whole list, packed
 # Settings that the painter needs as the program left them: they are read when text is painted.
 SETTINGS = ("agg.path.chunksize", "font.", "mathtext.", "text.hinting", "text.hinting_factor",
             "text.kerning_factor")
 FONTS = os.path.join(os.path.dirname(font_manager.__file__), "mpl-data", "fonts")
 
-_stack = []                 # rows of Recorder.artists: the artists whose draw() is running
-_recorder = None            # the recorder that is running
+_stack = []  # rows of Recorder.artists: the artists whose draw() is running
+_recorder = None  # the recorder that is running
 
 
-def watch_artists():
+def watch_artists() -> None:
     """Wrap `draw` of every Artist class that is not wrapped yet, so that each call has an owner."""
     todo, seen = [Artist], set()
     while todo:
@@ -40,7 +42,6 @@ def watch_artists():
         draw = kind.__dict__.get("draw")
         if callable(draw) and not getattr(draw, "_watched", False):
             kind.draw = _watched(draw)
-
 
     if not getattr(RendererBase._draw_text_as_path, "_watched", False):
         RendererBase._draw_text_as_path = _watched_text(RendererBase._draw_text_as_path)
@@ -72,7 +73,7 @@ def _watched(draw):
             return draw(self, *args, **kwargs)
         finally:
             _stack.pop()
-    watched.__dict__.update(draw.__dict__)      # Matplotlib keeps flags on its functions
+    watched.__dict__.update(draw.__dict__)  # Matplotlib keeps flags on its functions
     watched._watched = True
     return watched
 
@@ -87,18 +88,18 @@ class Recorder(RendererAgg):
 
     def __init__(self, width, height, dpi):
         self.entries, self.artists, self.contexts = [], [], []
-        self.rows = {}              # (id of an artist, row of its owner) -> its row
-        self.writing, self.line = None, 0       # the text that is drawn as a path
-        self.rows_of = {}           # id of an artist -> all its rows
+        self.rows = {}  # (id of an artist, row of its owner) -> its row
+        self.writing, self.line = None, 0  # the text that is drawn as a path
+        self.rows_of = {}  # id of an artist -> all its rows
         self._contexts, self._fonts, self._paths = {}, {}, {}
         self._floats, self._octets, self._ends = [], [], [0, 0]
-        self._kept = []             # artists and paths: an id must not be given twice
+        self._kept = []  # artists and paths: an id must not be given twice
         super().__init__(width, height, dpi)
 
-    def record(self, figure):
+    def record(self, figure: Figure) -> None:
         """Draw the figure into this list."""
         global _recorder
-        watch_artists()             # classes that the program made or changed
+        watch_artists()  # classes that the program made or changed
         _stack.clear()
         _recorder = self
         try:
@@ -106,7 +107,7 @@ class Recorder(RendererAgg):
         finally:
             _recorder = None
 
-    def row(self, artist):
+    def row(self, artist: Artist) -> int:
         """The row of an artist that begins to draw."""
         owner = _stack[-1] if _stack else None
         key = id(artist), owner
@@ -117,24 +118,25 @@ class Recorder(RendererAgg):
             self._kept.append(artist)
         return self.rows[key]
 
-    # --- 1. what Matplotlib calls ---
+# --- 1. what Matplotlib calls ---
+
     def _update_methods(self):
         super()._update_methods()
-        if not self._filter_renderers:      # inside a filter Agg paints: its picture is an entry
+        if not self._filter_renderers:  # inside a filter Agg paints: its picture is an entry
             self.draw_markers = self._draw_markers
             self.draw_path_collection = self._draw_path_collection
             self.draw_quad_mesh = self._draw_quad_mesh
             self.draw_gouraud_triangles = self._draw_gouraud_triangles
             self.draw_image = self._draw_image
 
-    def draw_path(self, gc, path, transform, rgbFace=None):
+    def draw_path(self, gc, path, transform, rgbFace=None) -> None:
         if self._filter_renderers:
             return super().draw_path(gc, path, transform, rgbFace)
         spelt = {"writes": self.writing} if self.writing else {}
         return self._note("path", gc, path=self._put_paths([path]), transform=_affine(transform),
                           face=_rgba(rgbFace), **spelt)
 
-    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None):
+    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None) -> None:
         if self._filter_renderers:
             return super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
         extra = {}
@@ -145,15 +147,15 @@ class Recorder(RendererAgg):
         return self._note("text", gc, x=float(x), y=float(y), text=str(s), font=self._font(prop),
                           angle=float(angle), math=bool(ismath), **extra)
 
-    def draw_mathtext(self, gc, x, y, s, prop, angle):
+    def draw_mathtext(self, gc, x, y, s, prop, angle) -> None:
         if self._filter_renderers:
             return super().draw_mathtext(gc, x, y, s, prop, angle)
         return self.draw_text(gc, x, y, s, prop, angle, True)
 
-    def draw_tex(self, gc, x, y, s, prop, angle, *, mtext=None):
+    def draw_tex(self, gc, x, y, s, prop, angle, *, mtext=None) -> None:
         raise RenderError("runtime", "text.usetex needs LaTeX, which the sandbox does not run")
 
-    def stop_filter(self, post_processing):
+    def stop_filter(self, post_processing: Callable) -> None:
         image = np.asarray(self.buffer_rgba())
         seen = image[..., 3].nonzero()
         self._renderer = self._filter_renderers.pop()
@@ -174,7 +176,7 @@ class Recorder(RendererAgg):
     def _draw_path_collection(self, gc, master, paths, transforms, offsets, offset_transform,
                               faces, edges, widths, dashes, smooth, urls, place, *,
                               hatchcolors=None):
-        if not len(paths):                  # Matplotlib asks thus whether hatchcolors are known
+        if not len(paths):  # Matplotlib asks thus whether hatchcolors are known
             return
         hatches = {} if hatchcolors is None else {"hatch_colors": self._put(hatchcolors)}
         self._note("collection", gc, transform=_affine(master), paths=self._put_paths(paths),
@@ -200,7 +202,8 @@ class Recorder(RendererAgg):
         self._note("image", gc, x=float(x), y=float(y), pixels=self._put(image, 1),
                    shape=list(image.shape))
 
-    # --- 2. tables ---
+# --- 2. tables ---
+
     def _note(self, kind, gc, **what):
         if len(self.entries) >= MAX_ENTRIES:
             raise RenderError("too_large", f"it paints more than {MAX_ENTRIES} things")
@@ -231,7 +234,7 @@ class Recorder(RendererAgg):
         found = {"points": self._put(np.concatenate(points)), "rows": self._put(rows),
                  "codes": self._put(np.concatenate(codes) if codes else [], 1)}
         if single is not None and getattr(paths[0], "_readonly", False):
-            self._paths[single] = found     # a marker's: the same at each tick
+            self._paths[single] = found  # a marker's: the same at each tick
             self._kept.append(paths[0])
         return found
 
@@ -275,7 +278,7 @@ class Recorder(RendererAgg):
             self.contexts.append(paint)
         return self._contexts[key]
 
-    def pack(self, names):
+    def pack(self, names: dict) -> bytes:
         """The list as bytes. `names`: what the program's objects say of themselves, plain JSON."""
         settings = {key: value for key, value in rcParams.items() if key.startswith(SETTINGS)
                     and value != rcParamsDefault[key]}
@@ -291,6 +294,7 @@ class Recorder(RendererAgg):
 
 
 # --- 3. plain values ---
+
 def _number(value):
     return None if value is None else float(value)
 

@@ -9,19 +9,21 @@ import functools
 import hashlib
 import re
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.cbook import is_math_text
+from PIL import Image
 
 from data.renderers.scene import rgb_hex, six
 
-SEEN = 0.03             # of the pixels that a thing changed: so many must be left for it to be seen
-MOST_PARTS = 60         # of one mark or place that are listed one by one
-MOST_ENTRIES = 4000     # of a picture that are listed
-GRID = 160              # px of the longer side of the small picture that a scene carries
+SEEN = 0.03  # of the pixels that a thing changed: so many must be left for it to be seen
+MOST_PARTS = 60  # of one mark or place that are listed one by one
+MOST_ENTRIES = 4000  # of a picture that are listed
+GRID = 160  # px of the longer side of the small picture that a scene carries
 
 
-def painted_scene(painter, image):
+def painted_scene(painter, image: Image.Image) -> dict:
     """The scene of a painted list (after `Painter.paint`); `image` is the picture that is given."""
     return _Join(painter, image).scene()
 
@@ -31,16 +33,16 @@ class _Join:
         self.listed, self.counts, self.image = painter.listed, painter.counts.tolist(), image
         self.dpi = painter.listed.dpi
         self.boxes, self.painted = painter.boxes, painter.painted
-        self.of_row = {}                                # row of artists -> entries it made itself
+        self.of_row = {}  # row of artists -> entries it made itself
         for k, entry in enumerate(self.listed.entries):
             self.of_row.setdefault(entry["by"], []).append(k)
-        self.places = {}                                # row of artists -> (axes, place, mark, part)
+        self.places = {}  # row of artists -> (axes, place, mark, part)
 
-    def scene(self):
+    def scene(self) -> dict:
         names = self.listed.names
         self.find_places(names)
         entries = self.entries()
-        seen = {}                                       # (axes, mark) -> parts that can be seen
+        seen = {}  # (axes, mark) -> parts that can be seen
         for entry in entries:
             if entry["mark"] is not None:
                 seen.setdefault((entry["axes"], entry["mark"]), set()).add(entry["part"])
@@ -48,12 +50,13 @@ class _Join:
                               if key not in ("by", "page")})
         self.tidy(scene, names, seen, entries)
         return {"task": "chart", "size": list(self.image.size),
-                "inches": six([side / self.dpi for side in (self.listed.width, self.listed.height)]),
+                "inches": six([self.listed.width / self.dpi, self.listed.height / self.dpi]),
                 **scene, "painted": _merged(entries), "pixels": small_picture(self.image),
                 "digest": hashlib.sha256(self.image.tobytes()).hexdigest()[:16]}
 
-    # --- 1. who painted what ---
-    def find_places(self, names):
+# --- 1. who painted what ---
+
+    def find_places(self, names: dict) -> None:
         def put(rows, *place):
             for row in rows:
                 self.places[row] = place
@@ -77,7 +80,7 @@ class _Join:
                     put(rows, k, "mark text", None, None)
             self.text_places(axes, k)
 
-    def text_places(self, names, k):
+    def text_places(self, names: dict, k: int | None) -> None:
         for key, place in (("title", "title"), ("xlabel", "x-axis label"),
                            ("ylabel", "y-axis label")):
             for row in _rows(names.get(key)):
@@ -86,7 +89,7 @@ class _Join:
             for row in _rows(note["text"]):
                 self.places[row] = k, "annotation", None, part
 
-    def entries(self):
+    def entries(self) -> list[dict]:
         """What each visible entry is: its place and its look."""
         found = []
         for k, entry in enumerate(self.listed.entries):
@@ -97,7 +100,7 @@ class _Join:
                           "artist": artist, **self.look(k, entry)})
         return found
 
-    def place(self, entry):
+    def place(self, entry: dict) -> tuple:
         """The place of the nearest artist, from the entry's own outwards, that has one.
 
         (row of the axes, place, mark, part, class of the artist that stands in the place)
@@ -119,12 +122,12 @@ class _Join:
             row = owner
         return None, "figure", None, None, kinds[-1]
 
-    def above(self, row):
+    def above(self, row: int | None) -> Iterator[int]:
         while row is not None:
             yield row
             row = self.listed.artists[row][1]
 
-    def look(self, k, entry):
+    def look(self, k: int, entry: dict) -> dict:
         """Paint of one entry: colours, widths in points, box and size in the picture."""
         rows, columns = self.boxes[k]
         height, width = self.listed.height, self.listed.width
@@ -132,8 +135,8 @@ class _Join:
                (columns.stop - columns.start) / width, (rows.stop - rows.start) / height]
         gc, kind = self.listed.contexts[entry["gc"]], entry["paint"]
         look = {"kind": kind, "z": k, "pixels": self.counts[k] / (width * height), "box": box,
-                "count": 1, "size": 0.0, "fill": [], "stroke": [], "opacity": [], "width": [], "dash": [],
-                "hatch": gc["hatch"] or "", "text": "", "font": "", "angle": 0.0}
+                "count": 1, "size": 0.0, "fill": [], "stroke": [], "opacity": [], "width": [],
+                "dash": [], "hatch": gc["hatch"] or "", "text": "", "font": "", "angle": 0.0}
         if kind == "text":
             font = entry["font"]
             weight = "bold" if str(font["weight"]) in BOLD else "normal"
@@ -149,9 +152,10 @@ class _Join:
                      "width": [gc["width"]] if line else [],
                      "dash": gc["dash"][1] or [] if line else []}
             if kind == "markers" and self.listed.artists[entry["by"]][0].endswith("Collection"):
-                look["kind"] = "collection"         # of equal parts: Matplotlib draws them as markers
+                look["kind"] = "collection"  # of equal parts: Matplotlib draws them as markers
             elif kind == "markers":
-                look["size"] = self.extent(entry["marker"], entry["marker_transform"]) * 72 / self.dpi
+                extent = self.extent(entry["marker"], entry["marker_transform"])
+                look["size"] = extent * 72 / self.dpi
         elif kind == "collection":
             array = self.listed.array
             faces, edges = (array(entry[key], -1, 4) for key in ("faces", "edges"))
@@ -168,14 +172,16 @@ class _Join:
         return {key: six(value) if key in NUMBERS
                 else value for key, value in look.items()}
 
-    def extent(self, path, transform):
+    def extent(self, path: dict, transform: list[float]) -> float:
         """The longer side of a path, in px."""
         path, = self.listed.paths(path)
         a, b, _, d, e, _ = transform
         points = path.vertices if path.codes is None else path.vertices[path.codes != 79]
-        return float(np.ptp(points @ np.array([[a, d], [b, e]]), axis=0).max()) if len(points) else 0.0
+        points = points @ np.array([[a, d], [b, e]])
+        return float(np.ptp(points, axis=0).max()) if len(points) else 0.0
 
-    # --- 2. what of the names is true ---
+# --- 2. what of the names is true ---
+
     def resolve(self, value):
         """Names with the texts that were painted in place of those that were claimed."""
         if isinstance(value, dict):
@@ -186,9 +192,9 @@ class _Join:
             return [self.resolve(part) for part in value]
         return value
 
-    def text(self, row):
+    def text(self, row: int) -> str:
         """What an artist wrote, if any of it can be seen."""
-        lines, seen = {}, False                         # a line with path effects is painted twice
+        lines, seen = {}, False  # a line with path effects is painted twice
         for k in self.of_row.get(row, []):
             entry = self.listed.entries[k]
             written = entry if entry["paint"] == "text" else entry.get("writes")
@@ -198,7 +204,7 @@ class _Join:
         text = "\n".join(lines.values()).strip() if seen else ""
         return re.sub(r"^\$\\mathdefault\{(.*)\}\$$", r"\1", text)
 
-    def tidy(self, scene, names, seen, entries):
+    def tidy(self, scene: dict, names: dict, seen: dict[tuple, set], entries: list[dict]) -> None:
         """Leave out marks, notes and entries that cannot be seen; number the marks anew."""
         shown = {entry["text"] for entry in entries if entry["text"]}
         numbers, notes = {}, {None: scene["texts"]}
@@ -218,7 +224,8 @@ class _Join:
                 else:
                     numbers[k, m] = len(marks), None
                 if mark["type"] == "pie":
-                    mark["names"] = [name if _written(name, shown) else "" for name in mark["names"]]
+                    mark["names"] = [name if _written(name, shown) else ""
+                                     for name in mark["names"]]
                     mark["texts"] = [text for text in mark["texts"] if text]
                 marks.append(mark)
             axes["marks"] = marks
@@ -237,7 +244,7 @@ class _Join:
         for found in notes.values():
             found[:] = [note for note in found if note["text"]]
 
-    def flat(self, k):
+    def flat(self, k: int) -> bool:
         """Whether a path has no height or no width, like a bar of value 0."""
         entry = self.listed.entries[k]
         if entry["paint"] != "path":
@@ -267,7 +274,8 @@ def _without_hidden(mark, by, parts, join):
 
 
 # --- 3. small parts ---
-def drawn_text(entry):
+
+def drawn_text(entry: dict) -> str:
     """A painted line as one would write it: dollars that are no mathematics are escaped."""
     text = entry["text"]
     return text.replace("$", r"\$") if not entry["math"] and is_math_text(text) else text
@@ -331,7 +339,8 @@ def _merged(entries):
     return sorted(largest, key=lambda entry: entry["z"])
 
 
-LOOK = "kind", "artist", "size", "fill", "stroke", "opacity", "width", "dash", "hatch", "font", "angle"
+LOOK = ("kind", "artist", "size", "fill", "stroke", "opacity", "width", "dash", "hatch", "font",
+        "angle")
 
 
 def _union(a, b):
@@ -340,10 +349,10 @@ def _union(a, b):
     return six([x, y, right - x, top - y])
 
 
-def small_picture(image):
+def small_picture(image: Image.Image) -> list[str]:
     """The picture, at most GRID px a side, as texts: the size, then packed RGB."""
     scale = max(1.0, max(image.size) / GRID)
     size = [max(1, round(side / scale)) for side in image.size]
-    small = image if scale == 1 else image.resize(size, 4)      # 4: the mean of each box
+    small = image if scale == 1 else image.resize(size, 4)  # 4: the mean of each box
     packed = base64.b64encode(zlib.compress(small.tobytes(), 1)).decode()
     return [f"{size[0]} {size[1]}"] + [packed[at:at + 8000] for at in range(0, len(packed), 8000)]

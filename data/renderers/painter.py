@@ -26,9 +26,9 @@ from scipy.ndimage import find_objects
 from data.renderers.paint_list import FONTS, MAX_BYTES, MAX_ENTRIES, SETTINGS
 from data.renderers.scene import MAX_PIXELS, MAX_SIDE
 
-OPAQUE = 0.95       # a colour of at least this opacity hides what is below it
-VISIBLE = 6         # of 255: a pixel that changes by more, in one of three colours, has changed
-HUGE = 1e300        # of a number that places something: Agg clips what is far outside
+OPAQUE = 0.95  # a colour of at least this opacity hides what is below it
+VISIBLE = 6  # of 255: a pixel that changes by more, in one of three colours, has changed
+HUGE = 1e300  # of a number that places something: Agg clips what is far outside
 
 
 class PaintList:
@@ -61,7 +61,7 @@ class PaintList:
             if entry["by"] is not None:
                 whole(entry["by"], 0, len(self.artists) - 1)
 
-    def array(self, place, *shape, octets=False):
+    def array(self, place: list[int], *shape: int, octets: bool = False) -> np.ndarray:
         """An array of one of the blocks; one side of `shape` may be -1."""
         start, length = (whole(v, 0, MAX_BYTES) for v in place)
         block = self.octets if octets else self.floats
@@ -70,7 +70,7 @@ class PaintList:
         return block[start:start + length].reshape(shape) if length or -1 not in shape else \
             np.empty([max(0, side) for side in shape])
 
-    def paths(self, given):
+    def paths(self, given: dict) -> list[Path]:
         """[Path]"""
         points = self.array(given["points"], -1, 2)
         rows = self.array(given["rows"], -1, 5)
@@ -99,22 +99,22 @@ class Painter(RendererAgg):
         self.listed = listed
         self.owner = np.full((listed.height, listed.width), -1, np.int32)
         self._everywhere = slice(0, listed.height), slice(0, listed.width)
-        self._box = None                                # of what is being painted, in px from below
-        self._opacity = 1.0                             # least opacity of what is being painted
+        self._box = None  # of what is being painted, in px from below
+        self._opacity = 1.0  # least opacity of what is being painted
         self._contexts, self._fonts = {}, {}
 
-    def paint(self):
+    def paint(self) -> None:
         """Paint all entries; `counts`: for each the number of pixels that it owns in the end."""
         settings, rows = self.listed.settings, range(len(self.listed.entries))
         with rc_context(settings) if settings else nullcontext():
             self._paint_all(rows, boxed=True)
-            if self._changed(self._everywhere).any():   # a box was too small: count without boxes
+            if self._changed(self._everywhere).any():  # a box was too small: count without boxes
                 self.clear()
                 self._paint_all(rows, boxed=False)
         owned = self.owner[self.owner >= 0]
         self.counts = np.bincount(owned, minlength=len(rows))
         self.boxes = find_objects(self.owner + 1, max_label=len(rows))
-        for row, region, mask in self._shining:         # seen unless something opaque came later
+        for row, region, mask in self._shining:  # seen unless something opaque came later
             mask &= self.owner[region] < row
             self.counts[row] = np.count_nonzero(mask)
             if self.counts[row]:
@@ -124,21 +124,22 @@ class Painter(RendererAgg):
 
     def _paint_all(self, rows, boxed):
         self._now = np.asarray(self.buffer_rgba())
-        self._before = np.full_like(self._now, 255)     # the page
-        self._transparent = True                        # somewhere on the canvas, as far as known
+        self._before = np.full_like(self._now, 255)  # the page
+        self._transparent = True  # somewhere on the canvas, as far as known
         self.owner[:] = -1
-        self.painted = [0] * len(rows)                  # pixels that each entry changed at its time
-        self._shining = []                              # (row, slices, mask) of translucent entries
+        self.painted = [0] * len(rows)  # pixels that each entry changed at its time
+        self._shining = []  # (row, slices, mask) of translucent entries
         for row in rows:
             entry = self.listed.entries[row]
             gc = self._context(entry["gc"])
             self._box, self._opacity = None, 1.0
             PAINT[entry["paint"]](self, gc, entry)
-            if row < 4 and self._transparent:           # the figure's own patch comes first
+            if row < 4 and self._transparent:  # the figure's own patch comes first
                 self._transparent = not (self._now[..., 3] == 255).all()
             self._own(row, self._region(gc) if boxed else self._everywhere)
 
-    # --- 1. whose the pixels are ---
+# --- 1. whose the pixels are ---
+
     def _region(self, gc):
         """The slices of the canvas in which the call may have changed pixels."""
         low, high = (0.0, 0.0), (self.width, self.height)
@@ -158,7 +159,7 @@ class Painter(RendererAgg):
             if now.size else np.zeros(now.shape[:2], bool)
         if changed.any():
             a, b = now[changed], before[changed]
-            if self._transparent:                       # the page below is white
+            if self._transparent:  # the page below is white
                 a, b = _on_white(a), _on_white(b)
             gap = np.maximum(a, b) - np.minimum(a, b)
             changed[changed] = gap[:, :3].max(axis=1) > VISIBLE
@@ -174,11 +175,13 @@ class Painter(RendererAgg):
                 self._shining.append((row, region, changed))
             self._before[region][changed] = self._now[region][changed]
 
-    # --- 2. contexts, fonts, boxes ---
+# --- 2. contexts, fonts, boxes ---
+
     def _context(self, row):
         """The graphics context of a row of the table, and `box`: where it lets paint through."""
         if row not in self._contexts:
-            self._contexts[row] = self._new_context(self.listed.contexts[whole(row, 0, MAX_ENTRIES)])
+            given = self.listed.contexts[whole(row, 0, MAX_ENTRIES)]
+            self._contexts[row] = self._new_context(given)
         return self._contexts[row]
 
     def _new_context(self, given):
@@ -255,7 +258,8 @@ class Painter(RendererAgg):
         self._around(np.array(points, float).reshape(-1, 2), turned, reach)
         super()._draw_text_glyphs_and_boxes(gc, x, y, angle, glyphs, boxes)
 
-    # --- 3. the calls ---
+# --- 3. the calls ---
+
     def _path(self, gc, entry):
         path, = self.listed.paths(entry["path"])
         transform = affine(entry["transform"])
@@ -349,32 +353,33 @@ def _on_white(colors):
 
 
 # --- 4. values of a list, checked ---
-def number(value, low, high):
+
+def number(value, low: float, high: float) -> float:
     """A finite number in bounds."""
     if type(value) not in (int, float) or not low <= value <= high:
         raise ValueError(f"no number between {low} and {high}")
     return value
 
 
-def whole(value, low, high):
+def whole(value, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"no whole number between {low} and {high}")
     return value
 
 
-def text(value, longest):
+def text(value, longest: int) -> str:
     if not isinstance(value, str) or len(value) > longest:
         raise ValueError("no text, or too long a one")
     return value
 
 
-def listed(value, length=None):
+def listed(value, length: int | None = None) -> list:
     if not isinstance(value, list) or length is not None and len(value) != length:
         raise ValueError("no list of that length")
     return value
 
 
-def rgba(value):
+def rgba(value) -> tuple[float, ...] | None:
     """A colour: 3 or 4 numbers, or None."""
     if value is None:
         return None
@@ -383,12 +388,12 @@ def rgba(value):
     return tuple(number(v, 0, 1) for v in value)
 
 
-def dash(value):
+def dash(value) -> tuple[float, list[float] | None]:
     offset, lengths = listed(value, 2)
     return number(offset, -1e6, 1e6), None if lengths is None else \
         [number(v, 0, 1e6) for v in listed(lengths)]
 
 
-def affine(value):
+def affine(value) -> Affine2D:
     a, b, c, d, e, f = (number(v, -HUGE, HUGE) for v in listed(value, 6))
     return Affine2D(np.array([[a, b, c], [d, e, f], [0.0, 0.0, 1.0]]))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -34,9 +35,9 @@ sys.path.insert(0, sys.argv[1])
 from data.renderers.worker import serve
 del sys.path[0]
 serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
-GRACE = 30.0                # seconds an answer may be late beyond the job's own deadline
-LARGEST_SCENE = 12 << 20    # bytes
-LARGEST_LIST = 96 << 20     # bytes of a chart's paint list, as data/renderers/paint_list.py packs it
+GRACE = 30.0  # seconds an answer may be late beyond the job's own deadline
+LARGEST_SCENE = 12 << 20  # bytes
+LARGEST_LIST = 96 << 20  # bytes of a chart's paint list, as data/renderers/paint_list.py packs it
 TOO_MUCH = {"threads": f"it starts more than {THREADS} threads",
             "files": f"it writes more than {SCRATCH_FILES} files, or folders that cannot be read",
             "disk": f"it writes more than {SCRATCH_BYTES >> 20} MiB"}
@@ -53,11 +54,12 @@ class _Worker:
             "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         with tempfile.TemporaryFile("w+", dir=folder) as log, theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-BPc", START, str(ROOT), str(theirs.fileno()), folder], pass_fds=[theirs.fileno()], env=environment,
+                [sys.executable, "-BPc", START, str(ROOT), str(theirs.fileno()), folder],
+                pass_fds=[theirs.fileno()], env=environment,
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True)             # Ctrl-C is for the parent
+                start_new_session=True)  # Ctrl-C is for the parent
             theirs.close()
-            self.channel.settimeout(120)            # the first import on a machine can be slow
+            self.channel.settimeout(120)  # the first import on a machine can be slow
             try:
                 receive(self.channel, 1)
             except OSError:
@@ -66,10 +68,11 @@ class _Worker:
                 last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
                 raise RuntimeError(f"a drawing process could not start: {last}") from None
 
-    def draw(self, task, code, size, timeout):
+    def draw(self, task: str, code: str, size: int | tuple[int, int] | None,
+             timeout: float) -> Rendering | RenderError:
         """Rendering or RenderError of one job; OSError if the worker itself is lost."""
         answer = self._job(task, code.encode(), size, timeout)
-        if isinstance(answer, bytes):       # what the chart paints: now paint it elsewhere
+        if isinstance(answer, bytes):  # what the chart paints: now paint it elsewhere
             answer = self._job("paint", answer, size, timeout)
         return answer
 
@@ -90,12 +93,12 @@ class _Worker:
                 answer = _read_answer(ours, task, size)
             except TimeoutError:
                 raise
-            except Exception:       # cut off or forged: whatever it is, it is no answer
+            except Exception:  # cut off or forged: whatever it is, it is no answer
                 pass
         status = receive(self.channel, 16).decode().strip()
         return answer or _how_it_ended(status, timeout)
 
-    def stop(self):
+    def stop(self) -> None:
         self.channel.close()
         self.process.kill()
         self.process.wait()
@@ -165,14 +168,14 @@ class Pool:
         self.changed = threading.Condition()
 
     @contextlib.contextmanager
-    def borrow(self, limit, fresh=False):
-        """A worker of at most `limit`, a new one if `fresh`; who leaves with an exception lost it."""
+    def borrow(self, limit: int, fresh: bool = False) -> Iterator[_Worker]:
+        """A worker of at most `limit`, new if `fresh`; who leaves with an exception lost it."""
         with self.changed:
             self.changed.wait_for(lambda: self.idle or self.count < limit)
             worker = self.idle.pop() if self.idle else None
             self.count += worker is None
         try:
-            if worker and (fresh or worker.process.poll() is not None):     # killed while idle
+            if worker and (fresh or worker.process.poll() is not None):  # killed while idle
                 worker.stop()
                 self.workers.discard(worker)
                 worker = None
@@ -191,8 +194,9 @@ class Pool:
             with self.changed:
                 self.changed.notify()
 
-    def draw(self, task, code, size, timeout, limit):
-        for fresh in (False, True):     # once more if killed from outside: others may be, too
+    def draw(self, task: str, code: str, size: int | tuple[int, int] | None, timeout: float,
+             limit: int) -> Rendering | RenderError:
+        for fresh in (False, True):  # once more if killed from outside: others may be, too
             try:
                 with self.borrow(limit, fresh) as worker:
                     return worker.draw(task, code, size, timeout)
@@ -206,14 +210,14 @@ class Pool:
 _pool, _pool_lock = None, threading.Lock()
 
 
-def the_pool():
+def the_pool() -> Pool:
     global _pool
     with _pool_lock:
         _pool = _pool or Pool()
         return _pool
 
 
-def close():
+def close() -> None:
     """Stop all workers, remove their folder. Runs at exit; rendering again starts new ones."""
     global _pool
     pool, _pool = _pool, None

@@ -1,7 +1,7 @@
 """What a rendering is: a picture and its scene, and what all renderers share.
 
-A scene is plain JSON of what can be seen in a picture; SCENES shows its shape by example. Answers of
-the sandboxed processes are checked against it, since a program may have forged them.
+A scene is plain JSON of what can be seen in a picture; SCENES shows its shape by example. Answers
+of the sandboxed processes are checked against it, since a program may have forged them.
 """
 import atexit
 import functools
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -18,8 +19,8 @@ from data.renderers.schema import Between, ByType, Same, fault
 
 TASKS = ("chart", "table", "svg")
 KINDS = ("syntax", "runtime", "timeout", "memory", "forbidden", "blank", "too_large")
-MAX_SIDE, MAX_PIXELS = 10_000, 25_000_000       # of a picture at its natural size
-MAX_ASPECT = 150            # longest by shortest side; an image processor gives up at 200
+MAX_SIDE, MAX_PIXELS = 10_000, 25_000_000  # of a picture at its natural size
+MAX_ASPECT = 150  # longest by shortest side; an image processor gives up at 200
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Rendering:
 
 class RenderError(Exception):
     """Why there is no picture: `kind` (one of KINDS) and `message`, one sentence."""
-    scene = None                            # nothing can be seen; as good an answer as a Rendering's
+    scene = None  # nothing can be seen; as good an answer as a Rendering's
 
     def __init__(self, kind, message):
         super().__init__(kind, message)
@@ -41,11 +42,12 @@ class RenderError(Exception):
         return f"{self.kind}: {self.message}"
 
 
-# --- scenes by example ---
+# --- 1. scenes by example ---
+
 # What a scene holds, in the words of data/renderers/schema.py. Data are in the units of the axes;
 # colours are "#rrggbb" or null for none; numbers keep 6 significant digits.
 COLOR = (re.compile("#[0-9a-f]{6}"), None)
-NUMBER = (0.0, None)                            # null: NaN or infinite
+NUMBER = (0.0, None)  # null: NaN or infinite
 _BOX, _DIRECTION = [NUMBER] * 4, ("v", "h")
 _SERIES = {"type": "", "label": "", "x": Same("n", NUMBER), "y": Same("n", NUMBER)}
 MARKS = {
@@ -55,12 +57,12 @@ MARKS = {
              "alpha": NUMBER, "hatch": ""},
     "line": _SERIES | {"color": COLOR, "linestyle": "", "linewidth": 0.0, "marker": "",
                        "markersize": 0.0, "alpha": NUMBER, "drawstyle?": "",
-                       "z?": Same("n", NUMBER)},                        # z if 3-D
+                       "z?": Same("n", NUMBER)},  # z if 3-D
     "scatter": _SERIES | {"colors": Same("n", COLOR), "sizes": Same("n", NUMBER), "marker": "",
                           "alpha": NUMBER, "z?": Same("n", NUMBER)},
     "errorbar": _SERIES | {"xlow": (None, Same("x", NUMBER)), "xhigh": (None, Same("x", NUMBER)),
                            "ylow": (None, Same("y", NUMBER)), "yhigh": (None, Same("y", NUMBER)),
-                           "color": COLOR, "linestyle": "", "marker": ""},      # no x bars: null
+                           "color": COLOR, "linestyle": "", "marker": ""},  # no x bars: null
     "area": {"type": "", "orient": _DIRECTION, "label": "", "x": Same("n", 0.0),
              "low": Same("n", 0.0), "high": Same("n", 0.0), "color": COLOR, "alpha": NUMBER},
     "pie": {"type": "", "names": Same("n", ""), "fractions": Same("n", NUMBER),
@@ -87,7 +89,7 @@ _PAINT = {"kind": "", "numbers?": [NUMBER], "stops?": [[NUMBER, COLOR, NUMBER]],
 _SHAPE = {"type": "", "box": [0.0] * 4, "fill": _FILL, "fill_opacity": 0.0, "stroke": _FILL,
           "stroke_width": 0.0, "stroke_opacity": 0.0, "opacity": 0.0, "dash": True, "seen": 0.0,
           "clip?": [0.0] * 4, "style?": _STYLE, "paints?": {"fill?": _PAINT, "stroke?": _PAINT},
-          "cuts?": [{"kind": "", "box?": [0.0] * 4, "look": ""}]}   # all in canvas fractions
+          "cuts?": [{"kind": "", "box?": [0.0] * 4, "look": ""}]}  # all in canvas fractions
 _TURN = (None, [NUMBER] * 4)
 _LETTERS = {"text": "", "font_size": 0.0, "turn": _TURN, "letters": [[0.0, 0.0]], "runs?": [{
     "letters": 0, "text": "", "font_size": 0.0, "style": _STYLE, "turn": _TURN, "fill": _FILL,
@@ -97,7 +99,7 @@ _LETTERS = {"text": "", "font_size": 0.0, "turn": _TURN, "letters": [[0.0, 0.0]]
 # width, ink, indent: of the text; nested, tables: the tables inside.
 _RUN, _PLACE = {"text": "", "style": 0}, [0.0] * 4
 _MARK = {"kind": "", "color": "", "box": _PLACE}
-_ALIGN = ("left", "center", "right", None)      # null: there is no room to tell
+_ALIGN = ("left", "center", "right", None)  # null: there is no room to tell
 _CELL = {"row": 0, "col": 0, "rowspan": 0, "colspan": 0, "text": "", "header": True,
          "align": _ALIGN, "valign": ("top", "middle", "bottom", None), "bold": True, "color": COLOR,
          "background": COLOR, "box": _PLACE, "pad": [0.0, 0.0], "edges": 0, "lines": 0, "style?": 0,
@@ -115,7 +117,7 @@ SCENES = {
                   "yscale": "", "xlim": [0.0, 0.0], "ylim": [0.0, 0.0], "xticks": [_TICK],
                   "yticks": [_TICK], "grid": {"x": True, "y": True}, "facecolor": COLOR,
                   "projection": "", "spines": [""], "legend": _LEGEND, "annotations": [
-                      _NOTE | {"target?": [NUMBER, NUMBER]}],       # target: arrow tip
+                      _NOTE | {"target?": [NUMBER, NUMBER]}],  # target: arrow tip
                   "twin": (0, None), "dates": {"x": True, "y": True}, "view": [NUMBER],
                   "marks": [ByType(MARKS)]}],
               # What was painted, from back to front, boxes and pixels in fractions of the canvas.
@@ -124,7 +126,7 @@ SCENES = {
                   "artist": "", "z": 0, "pixels": 0.0, "box": [0.0] * 4, "count": 0, "size": 0.0,
                   "fill": [COLOR], "stroke": [COLOR], "opacity": [NUMBER], "width": [NUMBER],
                   "dash": [NUMBER], "hatch": "", "text": "", "font": "", "angle": 0.0}],
-              "digest": "", "pixels": [""]},      # the picture, small, in pieces
+              "digest": "", "pixels": [""]},  # the picture, small, in pieces
     "table": {"task": "table", "size": [0, 0], "outside": "", "ground": COLOR, "around": {
         "runs": [_RUN], "lines": [{"above": 0, "x": 0.0, "y": 0.0, "letters": 0}],
         "marks": [_MARK | {"above": 0}]}, "tables": [_TABLE], "edges": [[("", None)] * 4],
@@ -155,7 +157,7 @@ def scene_fault(scene) -> str | None:
 
 def _table_fault(scene, tables):
     for i, table in enumerate(tables):
-        if max(table["rows"], table["cols"]) > len(table["cells"]):     # one begins in each
+        if max(table["rows"], table["cols"]) > len(table["cells"]):  # one begins in each
             return f"tables.{i}: more rows or columns than cells"
         for j, cell in enumerate(table["cells"]):
             if cell["row"] + cell["rowspan"] > table["rows"] or \
@@ -173,7 +175,7 @@ def _table_fault(scene, tables):
 
 def six(value):
     """A plain JSON copy of numbers, nested or not: 6 significant digits; NaN and inf are null."""
-    if type(value) is not float:        # the common case first: this is called for every point
+    if type(value) is not float:  # the common case first: this is called for every point
         if value is None or isinstance(value, str):
             return value
         if hasattr(value, "__iter__"):
@@ -182,14 +184,15 @@ def six(value):
     return value if math.isfinite(value) else None
 
 
-def rgb_hex(rgba):
+def rgb_hex(rgba: Sequence[float] | None) -> str | None:
     """(r, g, b, a) in 0-1 -> "#rrggbb", or None where nothing is painted."""
     if rgba is None or rgba[3] == 0:
         return None
     return "#%02x%02x%02x" % tuple(max(0, min(255, round(255 * c))) for c in rgba[:3])
 
 
-def target_size(width, height, size):
+def target_size(width: float, height: float, size: int | tuple[int, int] | None) \
+        -> tuple[float, int, int, tuple[int, int]]:
     """Natural (width, height) in px and `size` -> (scale, drawn width, drawn height, canvas).
 
     The drawing is as large as fits: never resampled, always drawn anew at that scale.
@@ -203,7 +206,7 @@ def target_size(width, height, size):
     return scale, w, h, canvas
 
 
-def check_size(width, height):
+def check_size(width: float, height: float) -> None:
     """RenderError if a picture has no area, is too large, or is too flat for a model to look at."""
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise RenderError("too_large", f"the picture would be {width:.6g} x {height:.6g} px; "
@@ -213,7 +216,7 @@ def check_size(width, height):
                           f"side may be at most {MAX_ASPECT} times as long as the other")
 
 
-def on_canvas(image, canvas):
+def on_canvas(image: Image.Image, canvas: tuple[int, int]) -> Image.Image:
     """Paste at the top left of a white canvas; a one-colour picture is `blank`."""
     if all(low == high for low, high in image.getextrema()):
         raise RenderError("blank", "the picture is one flat colour: nothing was drawn")
@@ -225,7 +228,7 @@ def on_canvas(image, canvas):
 
 
 @functools.lru_cache
-def use_own_fonts():
+def use_own_fonts() -> None:
     """Make fontconfig (SVG, tables) see Matplotlib's DejaVu fonts and no others.
 
     Must run before the first text is drawn. Hinting is off: it differs between FreeType versions.
@@ -253,5 +256,6 @@ FONTS_CONF = """<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fo
 <edit name="rgba" mode="assign"><const>none</const></edit></match></fontconfig>"""
 
 
-def short(error):
+def short(error: BaseException) -> str:
+    """The message of an exception on one line of at most 200 characters."""
     return " ".join(str(getattr(error, "msg", None) or error).split())[:200]

@@ -174,7 +174,7 @@ def _cut(cut, box, canvas):
     return {"kind": cut["kind"], "box": six(float(v) for v in area), "look": small.tobytes().hex()}
 
 
-# --- outlines ---
+# --- 1. outlines ---
 def _thin(shapes):
     """Leave out points that lie on the line of their neighbours, more where there are too many."""
     error = FINEST

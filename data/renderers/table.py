@@ -125,7 +125,7 @@ def _read_scene(tree, book, image):
     return Scene(places, glyphs, shapes, Pixels(image)).told()
 
 
-# --- the grid of HTML ---
+# --- 1. the grid of HTML ---
 def is_html(code):
     """Whether a program is HTML: it has a tag of a table that no code span of Markdown quotes."""
     return (
@@ -176,7 +176,7 @@ def span(cell, name):
     return min(int(digits[1]), 65534) if digits else 1
 
 
-# --- Markdown ---
+# --- 2. Markdown ---
 @functools.lru_cache
 def _markdown():
     """CommonMark with GitHub's tables and struck text. No thead and tbody, which show nothing."""
