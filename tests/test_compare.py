@@ -18,12 +18,15 @@ CHART = ("import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3)
 BARS = CHART + 'ax.bar(["A", "B", "C"], [3, 7, 5], color="red")\n'
 TITLED = BARS + 'ax.set_title("Sales")\nax.set_ylabel("Count")\n'
 LINE = CHART + 'ax.plot([1, 2, 3, 4], [2, 5, 3, 6], color="blue", marker="o")\nax.set_ylim(0, 10)\n'
+LOGGED = CHART + 'ax.plot([1, 2, 3, 4], [2, 50, 300, 6])\nax.set_yscale("log")\n#'
 TWO = CHART + ('ax.plot([1, 2, 3], [2, 5, 3], color="blue", marker="o", label="Sales")\n'
                'ax.plot([1, 2, 3], [4, 4, 8], color="green", marker="s", label="Cost")\n'
                'ax.legend()\n')
 GROUPED = CHART + ('ax.bar([-0.2, 0.8], [3, 5], width=0.4, color="red", label="a")\n'
                    'ax.bar([0.2, 1.2], [4, 2], width=0.4, color="blue", label="b")\n'
                    'ax.set_xticks([0, 1], ["Q1", "Q2"])\nax.legend()\n')
+STACKED = CHART + ('ax.bar(["A", "B", "C"], [3, 5, 2], color="red", label="a")\n'
+                   'ax.bar(["A", "B", "C"], [4, 1, 6], bottom=[3, 5, 2], label="b")\nax.legend()\n')
 PIE = CHART + 'ax.pie([5, 3, 2], labels=["X", "Y", "Z"], colors=["red", "blue", "green"])\n'
 PANELS = ("import matplotlib.pyplot as plt\nfig, (a, b) = plt.subplots(1, 2, figsize=(6, 3))\n"
           'a.bar(["A", "B"], [3, 7])\na.set_title("Left")\n'
@@ -106,6 +109,12 @@ DIFFERENCES = [
     ("chart", LINE, ("ylim(0, 10)", "ylim(10, 0)"), [("data_error", 3, "y axis", "reversed")]),
     ("chart", LINE, ("ylim(0, 10)", 'yscale("log")'),
      [("data_error", 2, "y axis", "scale log, should be linear")]),
+    # The lower bar C ends where the logarithmic axis begins: it went with the scale.
+    ("chart", STACKED, ("ax.legend()", 'ax.legend()\nax.set_yscale("log")'),
+     [("data_error", 2, "y axis", "scale log, should be linear")]),
+    # Marks of major ticks go with their labels, minor ones stay.
+    ("chart", LOGGED, ("#", "ax.set_yticks([])\n#"),
+     [("text_error", 2, "y ticks", "missing")]),
     ("chart", LINE, ('"o"', '"o", linestyle="--"'),
      [("style_error", 1, "plot", "line dashed, should be solid")]),
     ("chart", LINE, ('"o"', '"s"'),

@@ -316,11 +316,18 @@ class Marks:
         return 0
 
     def cut_off(self, item: dict, of_kind: str, axes: dict) -> bool:
-        """Whether an item is missing in one picture only because limits set there leave it out."""
+        """Whether an item is missing in one picture only because its limits there leave it out.
+
+        Such limits are set by the program or follow from another scale.
+        """
         scene = self.scenes[axes is self.p]
-        for axis, value in zip(axis_of(of_kind), (item["pos"], item["value"])):
-            if (of_kind != "pie" and clip(value, axes[axis + "lim"]) != value
-                    and not follows(axes, scene, axis)):
+        base = item["base"] if of_kind in ("bar", "barh") else None
+        for axis, value, start in zip(axis_of(of_kind), (item["pos"], item["value"]), (None, base)):
+            limits, scale = axes[axis + "lim"], axis + "scale"
+            out = (clip(value, limits) != value if start is None
+                   else clip(value, limits) == clip(start, limits))
+            caused = self.t[scale] != self.p[scale] or not follows(axes, scene, axis)
+            if of_kind != "pie" and out and caused:
                 return True
         return False
 

@@ -261,14 +261,18 @@ def _extent(mark, axis):
 
 
 def stacked(mark: dict, axes: dict) -> bool:
-    """Whether the bars or the area of a series stand on those of another series."""
+    """Whether the bars or the area of a series stand on those of another series.
+
+    What stands at a limit of the axes may stand on something that is not in the picture.
+    """
     of_kind = kind(mark)
     if (of_kind not in ("bar", "barh", "area")
             or not any(item["base"] for item in items(mark, axes))):
         return False
+    limits = axes["xlim" if of_kind == "barh" else "ylim"]
     tops = {(item["pos"], item["value"]) for other in axes["marks"]
             if other is not mark and kind(other) == of_kind for item in items(other, axes)}
-    return all(not item["base"] or any(
+    return all(not item["base"] or clip(item["base"], limits) in limits or any(
         abs(x - item["pos"]) < 1e-6 and abs(y - item["base"]) < 1e-4 * max(1, abs(y))
         for x, y in tops) for item in items(mark, axes))
 
