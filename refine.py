@@ -89,11 +89,11 @@ class Round:
 
 
 # --- 1. who gives feedback ---
-# A critic takes examples and the renderings of their programs, only those that rendered, and gives
-# (feedback, reward, verdict) for each.
+# A critic takes examples and the renderings of their programs, only those that rendered. It gives
+Said = list[tuple[str, float, Verdict | None]]  # (feedback, reward, verdict) for each
 
 
-def by_judge(examples: list[Example], renderings: list[Rendering], judge: VisualERM):
+def by_judge(examples: list[Example], renderings: list[Rendering], judge: VisualERM) -> Said:
     """The judge's list, as JSON; what it said if that was no verdict."""
     verdicts = judge.judge([(example.task, example.image, drawn.image)
                             for example, drawn in zip(examples, renderings)])
@@ -102,14 +102,14 @@ def by_judge(examples: list[Example], renderings: list[Rendering], judge: Visual
     return [(words, reward_of(verdict), verdict) for words, verdict in zip(said, verdicts)]
 
 
-def by_oracle(examples: list[Example], renderings: list[Rendering]):
+def by_oracle(examples: list[Example], renderings: list[Rendering]) -> Said:
     """The exact list, measured from what both pictures show: the ceiling."""
     verdicts = [Verdict(example.task, compare(example.scene, drawn.scene))
                 for example, drawn in zip(examples, renderings)]
     return [(verdict.to_json(), reward_of(verdict), verdict) for verdict in verdicts]
 
 
-def by_itself(examples: list[Example], renderings: list[Rendering], policy: Chat):
+def by_itself(examples: list[Example], renderings: list[Rendering], policy: Chat) -> Said:
     """Self-reflection: the policy is asked the judge's question; its answer is taken as it is."""
     canvas = policy.preset["canvas"]
     conversations = [judge_messages(one.task, fit(one.image, canvas), fit(drawn.image, canvas))
@@ -119,7 +119,7 @@ def by_itself(examples: list[Example], renderings: list[Rendering], policy: Chat
     return [(answer, reward_of(verdict), verdict) for answer, verdict in zip(answers, verdicts)]
 
 
-def by_nobody(examples: list[Example], renderings: list[Rendering]):
+def by_nobody(examples: list[Example], renderings: list[Rendering]) -> Said:
     """No feedback: the policy is asked to look again and told nothing."""
     return [(NOTHING_SAID, 0.0, None) for _ in examples]
 
@@ -209,7 +209,8 @@ def refine_one(path: str, settings: Settings, preset: dict) -> None:
 # --- 4. many pictures ---
 
 
-def best_of(examples: list[Example], policy: Chat, judge: VisualERM, n: int, temperature: float):
+def best_of(examples: list[Example], policy: Chat, judge: VisualERM, n: int,
+            temperature: float) -> list[list[Round]]:
     """The other way to spend tokens: histories[i][k] is the best of the first k + 1 drafts."""
     critic = partial(by_judge, judge=judge)
     drafts = [refine(examples, policy, critic, 0, 0.0, temperature) for _ in range(n)]
@@ -220,7 +221,8 @@ def best_of(examples: list[Example], policy: Chat, judge: VisualERM, n: int, tem
     return histories
 
 
-def measure(examples: list[Example], histories: list[list[Round]], rounds: int, keep: str):
+def measure(examples: list[Example], histories: list[list[Round]], rounds: int,
+            keep: str) -> list[tuple[float, float]]:
     """[(fidelity, render rate) after each round 0..rounds], averages over examples, 0-100."""
     table = []
     for t in range(rounds + 1):

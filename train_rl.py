@@ -90,25 +90,26 @@ from data.pairs import Example
 from render import Rendering, draw_alike, extract_code
 
 # --- 1. rewards ---
-# A reward takes the batch, (example, code, rendering) for every program that rendered, and by name
-# what it needs: judge, encoder, scale. It gives a number in [0, 1] for each, and how many were
-# unreadable.
+# A reward takes the programs that rendered and by name what it needs: judge, encoder, scale. It
+# gives a number in [0, 1] for each, and how many were unreadable.
+Drawn = list[tuple[Example, str, Rendering]]  # the picture, the code, what it draws
+Rewards = tuple[list[float], int]
 
 
-def verm(batch, judge, scale, **_):
+def verm(batch: Drawn, judge: visual_erm.VisualERM, scale: float | None, **_) -> Rewards:
     """Eq. 3-4, by the judge."""
     verdicts = judge.judge([(one.task, one.image, drawn.image) for one, _, drawn in batch])
     unreadable = sum(not verdict.readable for verdict in verdicts)
     return visual_erm.verm_rewards(verdicts, scale), unreadable
 
 
-def vision(batch, encoder, **_):
+def vision(batch: Drawn, encoder: str, **_) -> Rewards:
     """Cosine of a vision encoder's features, as DINO rewards do."""
     network = metrics.load_encoder(encoder)
     return [max(0.0, network.similarity(one.image, drawn.image)) for one, _, drawn in batch], 0
 
 
-def text(batch, **_):
+def text(batch: Drawn, **_) -> Rewards:
     """Similarity of the code: TEDS for tables, edit distance for charts and drawings."""
     rewards = []
     for example, code, _ in batch:
@@ -117,12 +118,12 @@ def text(batch, **_):
     return rewards, 0
 
 
-def pixels(batch, **_):
+def pixels(batch: Drawn, **_) -> Rewards:
     """SSIM of the two pictures."""
     return [max(0.0, metrics.ssim(one.image, drawn.image)) for one, _, drawn in batch], 0
 
 
-def oracle(batch, **_):
+def oracle(batch: Drawn, **_) -> Rewards:
     """Exact comparison of what both pictures show: what a perfect judge could pay, the ceiling."""
     return [fidelity_or_zero(one.scene, drawn.scene) / 100 for one, _, drawn in batch], 0
 
@@ -162,7 +163,8 @@ def score(examples: list[Example], codes: list[str], renderings: list, judge: vi
 # --- 2. advantages and loss ---
 
 
-def group_advantages(rewards: torch.Tensor, num_generations: int, scale_rewards: bool = True):
+def group_advantages(rewards: torch.Tensor, num_generations: int,
+                     scale_rewards: bool = True) -> torch.Tensor:
     """Group-relative advantages of rewards (P * G,): minus the group's mean, over its deviation.
 
     >>> [round(a, 3) for a in group_advantages(torch.tensor([1.0, 2.0, 3.0, 3.0]), 2).tolist()]
@@ -177,13 +179,13 @@ def group_advantages(rewards: torch.Tensor, num_generations: int, scale_rewards:
     return centred.flatten()  # (P * G,)
 
 
-def grpo_loss(log_p, old_log_p, ref_log_p, advantages, mask, tokens, beta, clip_low, clip_high):
-    """Eq. 6 as GRPO's clipped surrogate: a sum over the tokens of a micro-batch, divided by
-    `tokens`, those of the whole batch.
+def grpo_loss(log_p: torch.Tensor, old_log_p: torch.Tensor, ref_log_p: torch.Tensor,
+              advantages: torch.Tensor, mask: torch.Tensor, tokens: int, beta: float,
+              clip_low: float, clip_high: float) -> tuple[torch.Tensor, dict]:
+    """Eq. 6 as GRPO's clipped surrogate: the sum over a micro-batch over `tokens` of the batch.
 
-    Returns (loss, {name: value}). Ratio = p / p_old; the smaller of the plain and the clipped gain
-    counts, so nothing is won beyond the clip. k3 = exp(d) - d - 1 with d = log p_ref - log p is an
-    estimate of the KL that is never negative.
+    Ratio = p / p_old; the smaller of the plain and the clipped gain counts: nothing is won beyond
+    the clip. k3 = exp(d) - d - 1 with d = log p_ref - log p estimates the KL, never below 0.
     """
     ratio = torch.exp(log_p - old_log_p)  # (b, T)
     clipped = ratio.clamp(1 - clip_low, 1 + clip_high)  # (b, T)
@@ -308,7 +310,7 @@ def log_row(step: int, batch: Batch, rewards: torch.Tensor, unreadable: int, sta
 # --- 4. held-out pictures ---
 
 
-def draw_held(policy: models.Chat, held: list[Example], seed: int, temperature: float):
+def draw_held(policy: models.Chat, held: list[Example], seed: int, temperature: float) -> tuple:
     """(codes, renderings, fidelities) of a program a picture; temperature 0: the likeliest."""
     torch.manual_seed(seed)  # the same random numbers at every step
     renderings = draw_alike(held, codes := engine.write_programs(policy, held, temperature))

@@ -115,7 +115,7 @@ def make_sample(pair: Pair, settings: Settings) -> Sample:
 # --- 2. the model ---
 
 
-def load(settings: Settings, preset: dict):
+def load(settings: Settings, preset: dict) -> tuple:
     """(model, processor): the base with a LoRA adapter or, with `--full`, all of it, to train."""
     name = trainable(settings.model or preset["model"])
     model, processor = load_model(name, quantize=preset["quantize"],

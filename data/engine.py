@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.checkpoint import checkpoint
+from transformers import ProcessorMixin
 
 from data.answers import extract_code
 from data.models import Chat, fit
@@ -44,7 +45,7 @@ def select_prompts(inputs: dict, rows: torch.Tensor) -> dict:
     return chosen | {"image_grid_thw": grids[rows], "pixel_values": pixels}
 
 
-def prompt_positions(base, prompt: dict) -> tuple[torch.Tensor, torch.Tensor]:
+def prompt_positions(base: torch.nn.Module, prompt: dict) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions (3, p, l) of the prompts' tokens, and (p,) of the first token behind them.
 
     A token of a picture has three positions: frame, row, column.
@@ -55,8 +56,9 @@ def prompt_positions(base, prompt: dict) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def rollout(model, processor, examples: list[Example], num_generations: int, preset: dict,
-            temperature: float) -> tuple[dict, torch.Tensor, torch.Tensor]:
+def rollout(model: torch.nn.Module, processor: ProcessorMixin, examples: list[Example],
+            num_generations: int, preset: dict, temperature: float) \
+        -> tuple[dict, torch.Tensor, torch.Tensor]:
     """G sampled programs for each example: (inputs of P prompts, completions and mask (B, T)).
 
     About as many programs at once as the preset's `sample_batch` says, never a part of a group.
@@ -111,14 +113,14 @@ def _sample(model, processor, prompt, num_generations, temperature, rows, comple
         state = out.last_hidden_state[:, -1]  # (b, d)
 
 
-def decode(processor, completions: torch.Tensor, mask: torch.Tensor) -> list[str]:
+def decode(processor: ProcessorMixin, completions: torch.Tensor, mask: torch.Tensor) -> list[str]:
     """The texts of completions (B, T), up to the stop token."""
     tokenizer = processor.tokenizer
     return [tokenizer.decode(row[real.bool()], skip_special_tokens=True)
             for row, real in zip(completions, mask)]
 
 
-def log_probs(model, inputs: dict, completions: torch.Tensor, mask: torch.Tensor,
+def log_probs(model: torch.nn.Module, inputs: dict, completions: torch.Tensor, mask: torch.Tensor,
               rows: torch.Tensor, num_generations: int, temperature: float,
               chunk: int | None = None) -> torch.Tensor:
     """log p of the completions `rows` (indices into B), 0 off the mask: (len(rows), T).

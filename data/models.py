@@ -183,7 +183,7 @@ def trainable(name: str) -> str:
     return name
 
 
-def add_adapter(model, preset: dict, rank: int, name: str):
+def add_adapter(model: torch.nn.Module, preset: dict, rank: int, name: str) -> torch.nn.Module:
     """`model` as a peft model with a new LoRA adapter `name` on the preset's layers.
 
     Only the adapter is trained. Raises InputError if there are no such layers.
@@ -261,8 +261,8 @@ def why_not(name: str, error: Exception) -> str:
 
 
 @torch.inference_mode()
-def generate(model, processor, conversations: list, *, max_new_tokens: int, batch_size: int = 8,
-             temperature: float = 0.0) -> list[str]:
+def generate(model: torch.nn.Module, processor: ProcessorMixin, conversations: list, *,
+             max_new_tokens: int, batch_size: int = 8, temperature: float = 0.0) -> list[str]:
     """Answers to `conversations` (lists of messages), in order; left-padded batches, a KV cache.
 
     temperature 0 takes the likeliest token.

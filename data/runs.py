@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, field, fields
 from pathlib import Path
+from typing import Any
 
 from data.verdict import InputError
 
@@ -18,12 +19,12 @@ MEMORY_FULL = ("The GPU's memory is full: lower the number of programs or pairs 
 # --- 1. from the command line to an exit code ---
 
 
-def flag(default, text: str, *aliases: str):
+def flag(default: object, text: str, *aliases: str) -> Any:
     """A field of a Settings dataclass: its default, its help, and older names of its flag."""
     return field(default=default, metadata={"help": text, "aliases": list(aliases)})
 
 
-def parse(settings: type, argv: list[str] | None, description: str, **positional: dict):
+def parse(settings: type, argv: list[str] | None, description: str, **positional: dict) -> Any:
     """An instance of the dataclass `settings` from the command line; exits as argparse does.
 
     `positional`: arguments without a flag, as name=options for `add_argument`; they become
@@ -120,13 +121,13 @@ def write_jsonl(path: Path | str, rows: list[dict]) -> None:
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def save_settings(out: Path, settings) -> None:
+def save_settings(out: Path, settings: Any) -> None:
     """Write OUT/config.json."""
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "config.json", json.dumps(asdict(settings), indent=1) + "\n")
 
 
-def check_settings(out: Path, settings, free: tuple[str, ...] = ()) -> None:
+def check_settings(out: Path, settings: Any, free: tuple[str, ...] = ()) -> None:
     """Raises InputError if OUT/config.json is broken or holds other `settings` than these.
 
     `settings` is a dataclass; those in `free` may differ.

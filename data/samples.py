@@ -6,7 +6,7 @@ picture to read (`code_sample`) and a damaged program to correct (`revision_samp
 import random
 
 import torch
-from transformers import BatchFeature
+from transformers import BatchFeature, ProcessorMixin
 
 from data.pairs import Pair, Picture
 from data.worlds.style import CodeStyle, corrupt
@@ -54,7 +54,8 @@ def revision_sample(pair: Pair, unsaid: str | None = None,
     return messages, damaged if unsaid else true
 
 
-def training_batch(processor, samples: list[Sample], differences: bool = False) -> BatchFeature:
+def training_batch(processor: ProcessorMixin, samples: list[Sample],
+                   differences: bool = False) -> BatchFeature:
     """Model inputs for (messages, answer) samples, padded on the right.
 
     `labels` (B, T) hold the answer's tokens, the stop token included (else no model learns to
@@ -88,7 +89,7 @@ def training_batch(processor, samples: list[Sample], differences: bool = False) 
                          "image_grid_thw": prompts["image_grid_thw"]})
 
 
-def patch_labels(processor, prompts: BatchFeature, ids: torch.Tensor,
+def patch_labels(processor: ProcessorMixin, prompts: BatchFeature, ids: torch.Tensor,
                  labels: torch.Tensor) -> None:
     """Write a token for each image token of a second picture into `labels` (B, T).
 

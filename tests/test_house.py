@@ -12,7 +12,7 @@ import pytest
 
 from conftest import ROOT
 
-BOOK = {"visual_erm.py": 330, "render.py": 165, "train_sft.py": 290, "train_rl.py": 505,
+BOOK = {"visual_erm.py": 329, "render.py": 165, "train_sft.py": 289, "train_rl.py": 507,
         "refine.py": 310}
 README = (ROOT / "README.md").read_text()
 PRODUCT = sorted([*ROOT.glob("*.py"), *ROOT.glob("data/**/*.py")])

@@ -5,7 +5,7 @@ from data.compare.ledger import NUMBER, TYPO, severity
 from data.compare.words import as_number, plain, similar, text_credit
 
 
-def number_like(text):
+def number_like(text: str) -> bool:
     """Whether a cell holds a quantity: digits with at most a sign, a currency, a unit, a bracket,
     an error."""
     text = plain(text)
@@ -16,7 +16,7 @@ def number_like(text):
     return re.fullmatch(r"[\d\s.,:;%()+*/±~<>=^$€£¥°x-]+", text) is not None
 
 
-def cell_error(found, expected):
+def cell_error(found: str, expected: str) -> tuple[str, int, float]:
     """(category, severity, credit) of a cell whose text is wrong.
 
     Numbers: 1 for another way of writing or less than 2 % off, 2 below 10 %, 3 beyond, and for a
@@ -42,7 +42,7 @@ def cell_error(found, expected):
     return "text_error", 1 if similar(found, expected) >= TYPO else 2, text_credit(found, expected)
 
 
-def text_distance(a, b):
+def text_distance(a: str, b: str) -> float:
     """0 for the same text, up to 0.8: a cell that reads otherwise is nearer than two without a
     partner."""
     if a == b:

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 
-from data.compare.ledger import MANY, PLACE, WIDTH, partial, severity
+from data.compare.ledger import MANY, PLACE, WIDTH, Ledger, partial, severity
 from data.compare.svg_outline import (
     WHOLE,
     cell,
@@ -41,7 +41,7 @@ MATCHED = 0.7           # share of the shapes that need a partner in a drawing t
 MOST_ORDERED = 80       # pictures of more shapes are not asked for the order of painting
 
 
-def examine_svg(true, pred, ledger):
+def examine_svg(true: dict, pred: dict, ledger: Ledger) -> None:
     """Compare two SVG scenes; enter everything visible in `ledger`."""
     ours, theirs = true["shapes"], pred["shapes"]
     if true.get("digest") and true.get("digest") == pred.get("digest"):

@@ -9,17 +9,17 @@ WHOLE = 0.03            # of the canvas' side: a drawing moved or scaled by this
 ALIKE = 0.75            # share of the shapes that must have moved alike
 
 
-def centre(shape):
+def centre(shape: dict) -> tuple[float, float]:
     x0, y0, x1, y1 = shape["box"]
     return (x0 + x1) / 2, (y0 + y1) / 2
 
 
-def sides(shape):
+def sides(shape: dict) -> tuple[float, float]:
     x0, y0, x1, y1 = shape["box"]
     return x1 - x0, y1 - y0
 
 
-def covers(shape):
+def covers(shape: dict) -> bool:
     """Whether a shape is a background: filled, and over the whole canvas."""
     x0, y0, x1, y1 = shape["box"]
     if shape["type"] == "text" or not shape.get("fill"):
@@ -31,21 +31,21 @@ def covers(shape):
     return area >= 0.9 * (x1 - x0) * (y1 - y0)
 
 
-def place(shape):
+def place(shape: dict) -> str:
     """'circle top left': the kind of a shape and where its centre lies in a 3 x 3 grid."""
     if covers(shape):
         return "background"
     return f"{shape['type']} {cell(*centre(shape))}"
 
 
-def cell(x, y):
+def cell(x: float, y: float) -> str:
     """'top left': a part of a 3 x 3 grid, 'centre' for the one in the middle."""
     column = ("left", "", "right")[min(2, max(0, int(3 * x)))]
     row = ("top", "", "bottom")[min(2, max(0, int(3 * y)))]
     return " ".join(word for word in (row, column) if word) or "centre"
 
 
-def segments(shape):
+def segments(shape: dict) -> tuple[np.ndarray, np.ndarray]:
     """Starts and ends, (M, 2) each, of the pieces of an outline, each sub-path by itself."""
     outline = np.asarray(shape.get("outline") or [], float).reshape(-1, 2)
     if len(outline) < 2:
@@ -60,7 +60,7 @@ def segments(shape):
     return outline, outline[follows]
 
 
-def samples(start, end):
+def samples(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Points along straight pieces, at most STEP apart where these are not too many: (N, 2)."""
     lengths = np.hypot(*(end - start).T)
     step = max(STEP, lengths.sum() / MOST_SAMPLES)
@@ -74,7 +74,7 @@ def samples(start, end):
     return start[pieces] * (1 - share) + end[pieces] * share
 
 
-def gap_to(points, start, end):
+def gap_to(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> float:
     """Largest distance from `points` (N, 2) to the pieces from `start` to `end` (M, 2)."""
     if len(start) > 2000:                       # an outline of very many corners: they say it alone
         from scipy.spatial import cKDTree
@@ -90,7 +90,8 @@ def gap_to(points, start, end):
     return worst
 
 
-def outline_gap(a, b, shift=(0, 0), scale=(1, 1)):
+def outline_gap(a: dict, b: dict, shift: tuple[float, float] = (0, 0),
+                scale: tuple[float, float] = (1, 1)) -> float:
     """Hausdorff distance of two outlines, `b` first moved by `shift` and stretched by `scale`."""
     middle = np.array(centre(b))
     a0, a1 = segments(a)
@@ -100,7 +101,7 @@ def outline_gap(a, b, shift=(0, 0), scale=(1, 1)):
     return max(gap_to(samples(a0, a1), b0, b1), gap_to(samples(b0, b1), a0, a1))
 
 
-def parts(shape):
+def parts(shape: dict) -> list[tuple[float, float, float, float]]:
     """The boxes of the sub-paths of an outline: [(x0, y0, x1, y1)]."""
     outline, firsts = shape.get("outline") or [], shape.get("starts") or [0]
     found = []
@@ -111,7 +112,7 @@ def parts(shape):
     return found
 
 
-def parts_gone(a, b):
+def parts_gone(a: dict, b: dict) -> tuple[int, int, int] | None:
     """(missing, extra, all of a) sub-paths where most of the others are in place, else None."""
     ours, theirs = parts(a), parts(b)
     if max(len(ours), len(theirs)) < 4:
@@ -133,7 +134,8 @@ def parts_gone(a, b):
 
 
 # --- 1. a whole drawing, moved or scaled ---
-def common_move(pairs, stretched=False):
+def common_move(pairs: list[tuple[dict, dict]],
+                stretched: bool = False) -> tuple[float, float, float, float] | None:
     """(scale x, scale y, shift x, shift y) taking the second of all pairs to the first, or None.
 
     None as well where half of the shapes are where they should be, unless one small move puts all
@@ -177,7 +179,7 @@ def common_move(pairs, stretched=False):
     return *scales, *shifts
 
 
-def moved(shape, move):
+def moved(shape: dict, move: tuple[float, float, float, float]) -> dict:
     """A shape after a common move."""
     sx, sy, tx, ty = move
 

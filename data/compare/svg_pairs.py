@@ -17,7 +17,7 @@ MOST_AT_ONCE = 250      # shapes a side, paired with the least sum; beyond, the 
 FAR = 2.0
 
 
-def pair_up(ours, theirs):
+def pair_up(ours: list[dict], theirs: list[dict]) -> list[tuple[dict | None, dict | None]]:
     """[(a or None, b or None), ...]: first all of `ours` in order, then the rest of `theirs`."""
     found = _same(ours, theirs)
     taken = set(found.values())

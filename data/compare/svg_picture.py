@@ -42,7 +42,7 @@ class Pictures:
             self.told[:rows] = self.told[-rows:] = True
             self.told[:, :columns] = self.told[:, -columns:] = True
 
-    def cells(self, shape, more=2):
+    def cells(self, shape: dict, more: int = 2) -> tuple[slice, slice]:
         """Rows and columns of the box of a shape with its stroke, `more` cells wider."""
         reach = (shape.get("stroke_width") or 0) / 2
         if shape["type"] != "text" and reach:
@@ -56,14 +56,14 @@ class Pictures:
         bottom = int(np.ceil((y1 + reach) * self.height)) + more
         return slice(max(0, top), max(0, bottom)), slice(max(0, left), max(0, right))
 
-    def shows(self, *shapes):
+    def shows(self, *shapes: dict) -> bool:
         """Whether anything differs in the places of some shapes."""
         if not self.known:
             return True
         noise = NOISE[not self.same_size]
         return any((self.off[self.cells(shape)] > noise).any() for shape in shapes)
 
-    def shows_clearly(self, *shapes):
+    def shows_clearly(self, *shapes: dict) -> bool:
         """Whether what differs there is enough to be seen."""
         if not self.known:
             return True
@@ -74,17 +74,17 @@ class Pictures:
         counted = off[off > NOISE[not self.same_size]].sum() / 255
         return off.max(initial=0) > self.faint / 2 and counted >= 0.7 * self.visible * off.size
 
-    def explain(self, *shapes):
+    def explain(self, *shapes: dict) -> None:
         """An error was told about some shapes: what differs where they are is not news."""
         if self.known:
             for shape in shapes:
                 self.told |= self.mask(shape)
 
-    def explain_all(self):
+    def explain_all(self) -> None:
         if self.known:
             self.told[:] = True
 
-    def mask(self, shape):
+    def mask(self, shape: dict) -> np.ndarray:
         """Where a shape paints, two cells wider: (height, width) bool."""
         image = Image.new("1", (self.width, self.height))
         draw = ImageDraw.Draw(image)
@@ -118,7 +118,7 @@ class Pictures:
             place = _grown(place)
         return place
 
-    def unexplained(self):
+    def unexplained(self) -> np.ndarray | None:
         """What differs where no error was told, (height, width); None where that is not to be seen.
 
         A difference from the neighbouring cells counts: what a shift of one cell makes is none.

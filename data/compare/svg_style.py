@@ -23,13 +23,13 @@ class Finding:
     sure: bool = True
 
 
-def opacity(shape):
+def opacity(shape: dict) -> float:
     part = "fill_opacity" if shape.get("fill") else "stroke_opacity"
     values = [shape.get(key) for key in ("opacity", part)]
     return math.prod(1.0 if value is None else value for value in values)
 
 
-def paint_findings(a, b, same_place, same_size):
+def paint_findings(a: dict, b: dict, same_place: bool, same_size: bool) -> list[Finding]:
     """What differs in the paint of two shapes; `a` as it should be.
 
     `same_place`: the outlines agree, so that what depends on them can be compared. `same_size`:
@@ -220,7 +220,7 @@ def _cut_gap(one, other):
 
 
 # --- 3. letters ---
-def letter_findings(a, b, same_place):
+def letter_findings(a: dict, b: dict, same_place: bool) -> list[Finding]:
     """Font, lines and colours of the letters of two texts that read alike."""
     found = []
     ours, theirs = (shape.get("style") or {} for shape in (a, b))

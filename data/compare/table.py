@@ -9,6 +9,7 @@ import bisect
 from collections import Counter
 
 from data.compare.cells import cell_error, number_like, text_distance
+from data.compare.ledger import Ledger
 from data.compare.matching import align, assign
 from data.compare.table_looks import Looks
 from data.compare.table_pages import compare_marks, compare_outside
@@ -17,7 +18,7 @@ from data.compare.words import check_text, plain, reads, shorten
 BUDGET = 100_000  # cells compared to find who faces whom; then lines are paired in their order
 
 
-def examine_table(true, pred, ledger):
+def examine_table(true: dict, pred: dict, ledger: Ledger) -> None:
     """Compare two table scenes; enter everything visible in `ledger`."""
     ours, theirs = true["tables"], pred["tables"]
     if len(ours) != len(theirs):

@@ -1,5 +1,7 @@
 """The words for looks of letters and cells, and one sentence for many cells."""
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from data.compare.colors import color_distance, color_name
 from data.compare.ledger import COLOR, severity
@@ -31,7 +33,7 @@ CELL_LOOKS = {
     "valign": lambda value: f"aligned {value}", "background": color_name}
 
 
-def say(word, found, expected):
+def say(word: Callable[..., str], found: Any, expected: Any) -> str:
     """'bold, should be not bold'; two colours of one name are told apart as darker or lighter."""
     a, b = word(found), word(expected)
     if a == b and found and expected and str(found).startswith("#"):
@@ -39,7 +41,7 @@ def say(word, found, expected):
     return f"{a}, should be {b}".replace("be aligned ", "be ").replace("be letters ", "be ")
 
 
-def differ(key, found, expected):
+def differ(key: str, found: Any, expected: Any) -> bool:
     """Whether two values of a look are visibly different."""
     if found == expected:
         return False
@@ -53,7 +55,7 @@ def differ(key, found, expected):
 
 
 @lru_cache(10_000)
-def style_differences(found, expected):
+def style_differences(found: tuple, expected: tuple) -> list[tuple]:
     """[(key, found, expected)] of two styles, each a tuple of its values in the order of LOOKS."""
     return [(key, a, b) for key, a, b in zip(LOOKS, found, expected) if differ(key, a, b)]
 
@@ -64,7 +66,7 @@ def _border(text):
 
 
 @lru_cache(10_000)
-def border_difference(found, expected):
+def border_difference(found: str | None, expected: str | None) -> str:
     """How two borders differ, in words; "" if they do not. Each is "solid 1 #000000" or None.
 
     >>> border_difference("solid 3 #ff0000", "solid 1 #000000")
@@ -98,25 +100,25 @@ class Groups:
         self.ledger, self.prefix, self.cells = ledger, prefix, [a for a, _ in cells]
         self.groups, self.single, self.texts = {}, [], set()
 
-    def has(self, cell):
+    def has(self, cell: dict) -> bool:
         """Whether letters of a cell differ in a way that may change how wide they are."""
         return id(cell) in self.texts
 
-    def add(self, cell, key, found, expected):
+    def add(self, cell: dict, key: str, found: Any, expected: Any) -> None:
         if key in LOOKS:
             self.texts.add(id(cell))
         self.groups.setdefault((key, found, expected), []).append(cell)
         self.ledger.cost("layout", 0.5, 0.5)
 
-    def part(self, cell, text, description):
+    def part(self, cell: dict, text: str, description: str) -> None:
         self.texts.add(id(cell))
         self.only(cell, f"'{shorten(text)}' {description}")
 
-    def only(self, cell, description):
+    def only(self, cell: dict, description: str) -> None:
         self.single.append((cell, description))
         self.ledger.cost("layout", 0.5, 0.5)
 
-    def tell(self):
+    def tell(self) -> None:
         order = {key: k for k, key in enumerate(("header", "align", "bold", "color", "background"))}
         for (key, found, expected), group in sorted(
             self.groups.items(), key=lambda item: order.get(item[0][0], 9)
@@ -129,7 +131,7 @@ class Groups:
         for cell, description in self.single:
             self.ledger.tell("layout_error", 1, self.prefix + _place(cell), description)
 
-    def places(self, key, group):
+    def places(self, key: str, group: list[dict]) -> list[str]:
         """Fewest places that cover exactly these cells: the table, rows, columns, else the
         cells."""
         chosen = {id(c) for c in group}

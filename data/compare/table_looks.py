@@ -16,6 +16,8 @@ beyond which a difference is minor:
 | spacing of letters | 8 % of the width of the text |
 | place of text and images beside tables | 15 px across, 20 px down |
 """
+from collections.abc import Callable
+
 from data.compare.colors import color_name
 from data.compare.table_groups import (
     CELL_LOOKS,
@@ -96,7 +98,8 @@ class Looks:
         self.tuples = [[tuple(style[key] for key in LOOKS) for style in side.styles]
                        for side in (self.true, self.pred)]
 
-    def compare(self, t, p, cells, wrong, prefix, whole):
+    def compare(self, t: dict, p: dict, cells: list[tuple[dict, dict]], wrong: set[int],
+                prefix: str, whole: bool) -> None:
         """Enter how paired cells differ in looks. wrong: ids of the cells whose text is wrong."""
         found = Groups(self.ledger, prefix, cells)
         self.caption(t, p, prefix)
@@ -111,7 +114,7 @@ class Looks:
             self.rooms(found, t, p, cells, wrong)
         found.tell()
 
-    def cell(self, found, a, b, same_text):
+    def cell(self, found: Groups, a: dict, b: dict, same_text: bool) -> None:
         header = a.get("header") != b.get("header")
         shown = False
         for key in ("align", "background", "valign"):
@@ -138,7 +141,7 @@ class Looks:
         if same_text and a["text"]:
             self.lines(found, a, b)
 
-    def text(self, found, a, b, same_text):
+    def text(self, found: Groups, a: dict, b: dict, same_text: bool) -> list[tuple]:
         """[(key, found, expected)] that hold for all the text of a cell; tells what holds for a
         part."""
         if "style" in a and "style" in b:
@@ -150,7 +153,8 @@ class Looks:
             return []
         return self.letters(runs, same_text, lambda part, told: found.part(a, part, told))
 
-    def letters(self, runs, same_text, part):
+    def letters(self, runs: tuple[list[dict], list[dict]], same_text: bool,
+                part: Callable[[str, str], None]) -> list[tuple]:
         """As `text`, of any two lists of runs; `part(text, description)` tells of a part."""
         ours, theirs = self.true.letters(runs[0]), self.pred.letters(runs[1])
         if not same_text or len(ours) != len(theirs):
@@ -172,7 +176,7 @@ class Looks:
                 part(_part(runs[0], sorted(numbers)), say(LOOKS[key], value, right))
         return whole
 
-    def uniform(self, ours, theirs):
+    def uniform(self, ours: list[int], theirs: list[int]) -> list[tuple]:
         """What differs between two texts, each of one look."""
         values = []
         for tuples, styles in ((self.tuples[1], set(theirs)), (self.tuples[0], set(ours))):
@@ -181,7 +185,7 @@ class Looks:
         return [(key, a, b) for key, a, b in zip(LOOKS, *values)
                 if key != "shift" and None not in (a, b) and differ(key, a, b)]
 
-    def lines(self, found, a, b):
+    def lines(self, found: Groups, a: dict, b: dict) -> None:
         """Where lines break, how far text is from the side, how its letters are spaced."""
         if a.get("breaks", []) != b.get("breaks", []):
             lines = len(b.get("breaks", [])) + 1, len(a.get("breaks", [])) + 1
@@ -203,7 +207,7 @@ class Looks:
             if abs(b["indent"][k] - a["indent"][k]) > INDENT:
                 found.add(a, "indent", b["indent"][k], a["indent"][k])
 
-    def caption(self, t, p, prefix):
+    def caption(self, t: dict, p: dict, prefix: str) -> None:
         a, b = t.get("caption_look"), p.get("caption_look")
         if not a or not b:
             return
@@ -222,12 +226,12 @@ class Looks:
         ):
             self.tell(place, say(LOOKS[key], value, right))
 
-    def tell(self, place, description):
+    def tell(self, place: str, description: str) -> None:
         self.ledger.cost("layout", 0.5, 0.5)
         self.ledger.tell("layout_error", 1, place, description)
 
     # borders
-    def borders(self, found, t, p, cells):
+    def borders(self, found: Groups, t: dict, p: dict, cells: list[tuple[dict, dict]]) -> None:
         sides = {}  # how a side differs: {(row, column): names of sides}
         slots = {}
         for a, b in cells:
@@ -262,7 +266,8 @@ class Looks:
             self.tell(found.prefix + "table", say(color_name, p.get("ground"), t.get("ground")))
 
     @staticmethod
-    def told_beyond(slots, places, cell, name, step):
+    def told_beyond(slots: dict, places: dict, cell: dict, name: str,
+                    step: tuple[int, int]) -> bool:
         """Whether the cell on the other side of a line tells of it."""
         other = slots.get((cell["row"] + step[0], cell["col"] + step[1]))
         names = places.get(id(other), (None, ()))[1]
@@ -270,7 +275,8 @@ class Looks:
         return opposite in names and (len(names) >= 3 or name in ("top", "left"))
 
     # room
-    def rooms(self, found, t, p, cells, wrong):
+    def rooms(self, found: Groups, t: dict, p: dict, cells: list[tuple[dict, dict]],
+              wrong: set[int]) -> None:
         """Padding, heights of rows and widths of columns beyond what their text needs."""
         padded = set()
         for a, b in cells:
@@ -308,7 +314,7 @@ class Looks:
             self.shifts(found, cells)
 
     @staticmethod
-    def shifts(found, cells):
+    def shifts(found: Groups, cells: list[tuple[dict, dict]]) -> None:
         """Text that is further from its side though nothing else differs: its cell grew with it."""
         for a, b in cells:
             if "indent" in a and "indent" in b and a["lines"] == b["lines"] == 1:
@@ -318,7 +324,7 @@ class Looks:
                     found.add(a, "indent", b["indent"][k], a["indent"][k])
 
     @staticmethod
-    def touched(cells, changed, axis):
+    def touched(cells: list[tuple[dict, dict]], changed: set[int], axis: int) -> set[int]:
         """Rows or columns that may have another size because a cell holds something else."""
         key, span = (("row", "rowspan"), ("col", "colspan"))[axis]
         lines = set()

@@ -2,15 +2,17 @@
 paragraphs."""
 
 from data.compare.colors import color_distance, color_name
-from data.compare.ledger import COLOR
+from data.compare.ledger import COLOR, Ledger
 from data.compare.table_groups import LOOKS, differ, say
+from data.compare.table_looks import Looks
 from data.compare.words import check_text, plain, shorten
 
 BESIDE, BETWEEN = 15, 20        # px that text and images may be moved across and down
 SHAPES = {"image": "image", "area": "painted area", "line": "line", "ground": "painted ground"}
 
 
-def compare_marks(ledger, place, ours, theirs, fixed):
+def compare_marks(ledger: Ledger, place: str, ours: list[dict], theirs: list[dict],
+                  fixed: bool) -> None:
     """Enter images, rules and painted areas of one place. fixed: the text around them is the
     same."""
     rest = list(theirs)
@@ -68,7 +70,7 @@ def _mark_difference(a, b, fixed):
     return ""
 
 
-def compare_outside(looks, in_place):
+def compare_outside(looks: Looks, in_place: bool) -> None:
     """Enter the text and the marks outside of tables. in_place: the tables are the same, in the
     same order."""
     (true, pred), ledger = looks.scenes, looks.ledger

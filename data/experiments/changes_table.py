@@ -2,7 +2,9 @@
 
 Each takes (tree, rng) and changes the tree, or returns False where it does not apply.
 """
+import random
 import re
+from collections.abc import Callable
 
 from lxml import etree
 
@@ -14,12 +16,13 @@ PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAAD
 GROUNDS = ("yellow", "#cde", "#fdd", "lightgreen", "#333")
 
 
-def cells_of(tree, text=False):
+def cells_of(tree: etree._Element, text: bool = False) -> list[etree._Element]:
     cells = [cell for cell in tree.iter("td", "th") if not text or "".join(cell.itertext()).strip()]
     return cells
 
 
-def styled(declaration, tags=("td", "th"), text=False):
+def styled(declaration: str | Callable[[random.Random], str], tags: tuple[str, ...] = ("td", "th"),
+           text: bool = False) -> Callable[..., bool]:
     """A change that sets a style on one element of the given tags."""
     def change(tree, rng):
         chosen = [e for e in tree.iter(*tags) if not text or "".join(e.itertext()).strip()]
@@ -32,7 +35,7 @@ def styled(declaration, tags=("td", "th"), text=False):
     return change
 
 
-def attribute(tags, name, values):
+def attribute(tags: tuple[str, ...], name: str, values: tuple[str, ...]) -> Callable[..., bool]:
     def change(tree, rng):
         chosen = list(tree.iter(*tags))
         if not chosen:
@@ -42,7 +45,7 @@ def attribute(tags, name, values):
     return change
 
 
-def ruled(rule):
+def ruled(rule: str) -> Callable[..., bool]:
     """A change that adds a rule of a style sheet."""
     def change(tree, rng):
         sheet = etree.Element("style")

@@ -32,7 +32,12 @@ if __name__ == "__main__":
 
 import torch
 from safetensors.torch import save_file
-from transformers import GenerationConfig, Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerBase,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
 
 from data.models import load_processor
 
@@ -55,7 +60,7 @@ SHAPES = {
 }
 
 
-def make_config(name: str, tokenizer) -> Qwen3VLConfig:
+def make_config(name: str, tokenizer: PreTrainedTokenizerBase) -> Qwen3VLConfig:
     """The config of a shape, with the tokenizer's ids."""
     shape, ids = SHAPES[name], tokenizer.convert_tokens_to_ids
     layers, width, heads, kv_heads, head, inner = shape.text

@@ -79,7 +79,7 @@ def changes(code: str, rng: random.Random, most: int) -> list[tuple[str, str]]:
     return found
 
 
-def kinds_of(owner: ast.AST, field: str, node) -> list[str]:
+def kinds_of(owner: ast.AST, field: str, node: object) -> list[str]:
     """The kinds of change that a node of the syntax tree can take."""
     if isinstance(node, ast.Constant) and not (isinstance(owner, ast.Expr)):
         if isinstance(node.value, (int, float)) and not isinstance(node.value, bool):

@@ -35,7 +35,7 @@ from data.compare import compare
 from data.experiments.svg_changes import ALIKE, changes_of, rewritten
 from data.runs import flag, parse, script
 from data.verdict import InputError
-from render import RenderError, render_many
+from render import RenderError, Rendering, render_many
 
 SIZE, OTHER_SIZE = 300, 220  # px of the longest side
 FAR, SHARE = 40, 0.001  # a pixel differs by more than 40; a change is more than 0.1 % of them
@@ -64,7 +64,8 @@ def main(argv: list[str] | None = None) -> None:
     report(*tables)
 
 
-def measure(paths, changes, rng, show):
+def measure(paths: list[Path], changes: int, rng: random.Random,
+            show: bool) -> tuple[dict, dict, collections.Counter]:
     """({kind: Counter of changes}, {kind: Counter of equal pictures}, Counter of the rest)."""
     changed, equal = (collections.defaultdict(collections.Counter) for _ in range(2))
     rest = collections.Counter()
@@ -86,7 +87,8 @@ def measure(paths, changes, rng, show):
     return changed, equal, rest
 
 
-def count(kind, new, path, pair, changed, equal, rest, show):
+def count(kind: str, new: str, path: Path, pair: tuple[Rendering, Rendering], changed: dict,
+          equal: dict, rest: collections.Counter, show: bool) -> None:
     """Enter one pair of pictures into the tables."""
     true, pred = pair
     start = time.perf_counter()
@@ -152,7 +154,7 @@ def _beyond(true, pred):
     return np.maximum(*worst)
 
 
-def report(changed, equal, rest):
+def report(changed: dict, equal: dict, rest: collections.Counter) -> None:
     """Print the tables."""
     print(
         f"{'change':24s} {'made':>6s} {'visible':>8s} {'unnamed':>8s}      %   "

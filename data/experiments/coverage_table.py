@@ -16,6 +16,7 @@ import random
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import lxml.html
@@ -87,7 +88,7 @@ REWRITES = {
 
 
 # --- 2. measuring ---
-def read_tables(folder):
+def read_tables(folder: str | pathlib.Path) -> list[tuple[str, str]]:
     """[(name, HTML)] of the tables of a folder; Markdown is turned into HTML."""
     found = []
     for path in sorted(pathlib.Path(folder).iterdir()):
@@ -97,7 +98,7 @@ def read_tables(folder):
     return found
 
 
-def changed(code, change, rng):
+def changed(code: str, change: Callable[..., bool], rng: random.Random) -> str | None:
     """The program after a change, or None where it does not apply."""
     tree = lxml.html.document_fromstring(
         code if re.search(r"<(html|body)\b", code, re.I) else f"<body>{code}"
@@ -109,7 +110,8 @@ def changed(code, change, rng):
     return after if etree.tostring(tree) != before else None
 
 
-def measure(tables, n, seed=0):
+def measure(tables: list[tuple[str, str]], n: int,
+            seed: int = 0) -> tuple[dict, list[tuple], float]:
     """{kind: Counter}, and [(kind, name, code, changed code, what is wrong)]; `n` changes a table,
     all rewritings."""
     rng, jobs = random.Random(seed), []

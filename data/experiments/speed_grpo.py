@@ -64,8 +64,9 @@ def load_endless(settings: train_rl.Settings,
     return policy, judge, torch.optim.AdamW(weights, lr=settings.lr, weight_decay=0.0)
 
 
-def timed_step(policy: Chat, judge: VisualERM, optimizer, pictures: list[Example],
-               settings: train_rl.Settings, preset: dict, code: str = "") -> float:
+def timed_step(policy: Chat, judge: VisualERM, optimizer: torch.optim.Optimizer,
+               pictures: list[Example], settings: train_rl.Settings, preset: dict,
+               code: str = "") -> float:
     """Seconds of a step of train_rl.py.
 
     With `code` that is what is rendered and rewarded: random weights write nothing that renders.

@@ -1,6 +1,8 @@
 """Changes of SVG programs at one place, and other ways of writing one, for `coverage_svg`."""
 
+import random
 import re
+from collections.abc import Iterator
 
 from lxml import etree
 
@@ -77,7 +79,7 @@ DRAWN = (
 
 
 # --- 1. changes ---
-def changes_of(code, count_, rng):
+def changes_of(code: str, count_: int, rng: random.Random) -> Iterator[tuple[str, str]]:
     """(kind, changed code), each changed at one place; at most so many."""
     kinds = list(CHANGES)
     made = 0
@@ -254,7 +256,7 @@ CHANGES = {
 
 
 # --- 2. the same picture, written otherwise ---
-def rewritten(code, rng):
+def rewritten(code: str, rng: random.Random) -> Iterator[tuple[str, str]]:
     """(kind, code of the same picture)."""
     for kind, change in REWRITES.items():
         root = _parse(code)

@@ -2,12 +2,12 @@
 say in."""
 
 import numpy as np
-from PIL import ImageFilter
+from PIL import Image, ImageFilter
 
 SHARE, LEVEL, SHIFT = 0.001, 40, 2
 
 
-def differing(a, b, shift=0):
+def differing(a: Image.Image, b: Image.Image, shift: int = 0) -> float:
     """Share of the pixels of two pictures that differ by more than 40 of 255, the smaller one put
     on white.
 

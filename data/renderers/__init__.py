@@ -1,6 +1,7 @@
 """The three renderers, their sandbox and the processes that draw; `render.py` is their door."""
 import importlib
 from collections.abc import Callable
+from typing import Any
 
 from PIL import Image
 
@@ -15,7 +16,7 @@ def draw(task: str, code: str,
     return drawn_or_error(getattr(renderer, f"draw_{task}"), code, size)
 
 
-def drawn_or_error(function: Callable, *args):
+def drawn_or_error(function: Callable, *args: object) -> Any:
     """The result of a function that draws; whatever it raises becomes a RenderError."""
     try:
         return function(*args)

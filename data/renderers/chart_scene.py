@@ -8,8 +8,14 @@ import functools
 import itertools
 import math
 import re
+from typing import TYPE_CHECKING
 
 from data.renderers.scene import rgb_hex, six
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.text import Text
 
 
 class Seen(str):
@@ -21,7 +27,7 @@ class Seen(str):
         return self
 
 
-def plain_names(value, rows_of: dict[int, list[int]]):
+def plain_names(value: object, rows_of: dict[int, list[int]]) -> dict | list | str | float | None:
     """A plain JSON copy of names: artists become rows in the paint list, texts {"@": rows}."""
     if type(value) is dict:
         return {key: plain_names(part, rows_of) for key, part in value.items()}
@@ -35,7 +41,7 @@ def plain_names(value, rows_of: dict[int, list[int]]):
     return rows_of.get(id(value), []) if hasattr(value, "draw") else value
 
 
-def axes_scene(ax, every: list) -> dict:
+def axes_scene(ax: "Axes", every: list) -> dict:
     """The scene of an Axes; `every`: all Axes of its figure."""
     on, framed, box = ax.axison, ax.axison and ax.get_frame_on(), ax.get_position()
     twins = [a for a in every if a in ax._twinned_axes.get_siblings(ax)] or [ax]
@@ -84,7 +90,7 @@ def _joined(texts):
     return Seen(" ".join(texts), tuple(artist for text in texts for artist in text.artists))
 
 
-def seen_text(text) -> str:
+def seen_text(text: "Text | None") -> str:
     """A Text's string, `Seen`, if its centre lies on the canvas: else it cannot be read."""
     if text is None or not text.get_visible() or not text.get_text().strip():
         return ""
@@ -132,7 +138,7 @@ def _note(ax, text):
     return note | {"target": six((text.convert_xunits(x), text.convert_yunits(y)))}
 
 
-def hex_of(color) -> str | None:
+def hex_of(color: object) -> str | None:
     from matplotlib.colors import to_rgba
     try:
         return rgb_hex(to_rgba(color))
@@ -171,7 +177,7 @@ def _label(thing):
     return "" if text.startswith("_") else text  # "_child0" is Matplotlib's own name
 
 
-def data_artists(ax) -> list:
+def data_artists(ax: "Axes") -> "list[Artist]":
     """The artists that carry data, in drawing order."""
     frame = {id(a) for a in (ax.patch, *ax.spines.values(), ax.title, ax._left_title, ax.xaxis,
                              ax.yaxis, ax._right_title, *ax.texts, *ax.child_axes)}

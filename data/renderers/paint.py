@@ -52,7 +52,7 @@ class Shape:
     box: tuple          # around all of it that can be seen: x0, y0, x1, y1
 
 
-def read_paint(pdf):
+def read_paint(pdf: bytes) -> tuple[list[Glyph], list[Shape]]:
     """The bytes of a PDF of one page that Cairo wrote -> ([Glyph], [Shape])."""
     book = _Objects(pdf)
     painter = _Painter(book)

@@ -8,14 +8,18 @@ forged it. `data/renderers/painter.py` reads the bytes and paints.
 import json
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib import font_manager, rcParams, rcParamsDefault
 from matplotlib.artist import Artist
-from matplotlib.backend_bases import RendererBase
+from matplotlib.backend_bases import GraphicsContextBase, RendererBase
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.path import Path
+from matplotlib.text import Text
+from matplotlib.transforms import Transform
 
 from data.renderers.scene import RenderError
 
@@ -129,14 +133,16 @@ class Recorder(RendererAgg):
             self.draw_gouraud_triangles = self._draw_gouraud_triangles
             self.draw_image = self._draw_image
 
-    def draw_path(self, gc, path, transform, rgbFace=None) -> None:
+    def draw_path(self, gc: GraphicsContextBase, path: Path, transform: Transform,
+                  rgbFace: Sequence[float] | None = None) -> None:
         if self._filter_renderers:
             return super().draw_path(gc, path, transform, rgbFace)
         spelt = {"writes": self.writing} if self.writing else {}
         return self._note("path", gc, path=self._put_paths([path]), transform=_affine(transform),
                           face=_rgba(rgbFace), **spelt)
 
-    def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None) -> None:
+    def draw_text(self, gc: GraphicsContextBase, x: float, y: float, s: str, prop: FontProperties,
+                  angle: float, ismath: bool | str = False, mtext: Text | None = None) -> None:
         if self._filter_renderers:
             return super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
         extra = {}
@@ -147,12 +153,14 @@ class Recorder(RendererAgg):
         return self._note("text", gc, x=float(x), y=float(y), text=str(s), font=self._font(prop),
                           angle=float(angle), math=bool(ismath), **extra)
 
-    def draw_mathtext(self, gc, x, y, s, prop, angle) -> None:
+    def draw_mathtext(self, gc: GraphicsContextBase, x: float, y: float, s: str,
+                      prop: FontProperties, angle: float) -> None:
         if self._filter_renderers:
             return super().draw_mathtext(gc, x, y, s, prop, angle)
         return self.draw_text(gc, x, y, s, prop, angle, True)
 
-    def draw_tex(self, gc, x, y, s, prop, angle, *, mtext=None) -> None:
+    def draw_tex(self, gc: GraphicsContextBase, x: float, y: float, s: str, prop: FontProperties,
+                 angle: float, *, mtext: Text | None = None) -> None:
         raise RenderError("runtime", "text.usetex needs LaTeX, which the sandbox does not run")
 
     def stop_filter(self, post_processing: Callable) -> None:

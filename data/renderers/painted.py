@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.cbook import is_math_text
 from PIL import Image
 
+from data.renderers.painter import Painter
 from data.renderers.scene import rgb_hex, six
 
 SEEN = 0.03  # of the pixels that a thing changed: so many must be left for it to be seen
@@ -23,7 +24,7 @@ MOST_ENTRIES = 4000  # of a picture that are listed
 GRID = 160  # px of the longer side of the small picture that a scene carries
 
 
-def painted_scene(painter, image: Image.Image) -> dict:
+def painted_scene(painter: Painter, image: Image.Image) -> dict:
     """The scene of a painted list (after `Painter.paint`); `image` is the picture that is given."""
     return _Join(painter, image).scene()
 

@@ -354,32 +354,32 @@ def _on_white(colors):
 
 # --- 4. values of a list, checked ---
 
-def number(value, low: float, high: float) -> float:
+def number(value: object, low: float, high: float) -> float:
     """A finite number in bounds."""
     if type(value) not in (int, float) or not low <= value <= high:
         raise ValueError(f"no number between {low} and {high}")
     return value
 
 
-def whole(value, low: int, high: int) -> int:
+def whole(value: object, low: int, high: int) -> int:
     if type(value) is not int or not low <= value <= high:
         raise ValueError(f"no whole number between {low} and {high}")
     return value
 
 
-def text(value, longest: int) -> str:
+def text(value: object, longest: int) -> str:
     if not isinstance(value, str) or len(value) > longest:
         raise ValueError("no text, or too long a one")
     return value
 
 
-def listed(value, length: int | None = None) -> list:
+def listed(value: object, length: int | None = None) -> list:
     if not isinstance(value, list) or length is not None and len(value) != length:
         raise ValueError("no list of that length")
     return value
 
 
-def rgba(value) -> tuple[float, ...] | None:
+def rgba(value: object) -> tuple[float, ...] | None:
     """A colour: 3 or 4 numbers, or None."""
     if value is None:
         return None
@@ -388,12 +388,12 @@ def rgba(value) -> tuple[float, ...] | None:
     return tuple(number(v, 0, 1) for v in value)
 
 
-def dash(value) -> tuple[float, list[float] | None]:
+def dash(value: object) -> tuple[float, list[float] | None]:
     offset, lengths = listed(value, 2)
     return number(offset, -1e6, 1e6), None if lengths is None else \
         [number(v, 0, 1e6) for v in listed(lengths)]
 
 
-def affine(value) -> Affine2D:
+def affine(value: object) -> Affine2D:
     a, b, c, d, e, f = (number(v, -HUGE, HUGE) for v in listed(value, 6))
     return Affine2D(np.array([[a, b, c], [d, e, f], [0.0, 0.0, 1.0]]))

@@ -30,7 +30,7 @@ THREADS = 64                # of a chart program; RLIMIT_NPROC counts none for r
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, audit architecture
 
 
-def kernel(function, *args):
+def kernel(function: str, *args: int | bytes | None) -> int:
     """Call libc's `syscall` or `prctl`; OSError if the kernel says no."""
     libc = ctypes.CDLL(None, use_errno=True)
     result = getattr(libc, function)(*(ctypes.c_long(a) if isinstance(a, int) else a for a in args))
@@ -40,7 +40,7 @@ def kernel(function, *args):
 
 
 @functools.lru_cache
-def missing_layer():
+def missing_layer() -> str | None:
     """The isolation layer this system lacks, as a phrase; None if chart code can be confined."""
     if sys.platform != "linux" or platform.machine() not in MACHINES:
         return f"Landlock (it needs Linux on x86-64 or arm64; this is {platform.platform()})"
@@ -54,7 +54,7 @@ def missing_layer():
     return None
 
 
-def landlock(scratch):
+def landlock(scratch: str | None) -> int:
     """A ruleset descriptor: read Python and shared libraries, write `scratch` (or nowhere)."""
     abi = kernel("syscall", 444, None, 0, 1)
     truncate = (abi >= 3) << 14
@@ -77,13 +77,13 @@ def landlock(scratch):
     return ruleset
 
 
-def seccomp():
+def seccomp() -> bytes:
     """The BPF filter: a foreign machine dies, what is not allowed gives EPERM or ENOSYS."""
     steps = bpf_filter(*MACHINES[platform.machine()])
     return b"".join(struct.pack("HBBI", *step) for step in steps)
 
 
-def remove_folder(folder):
+def remove_folder(folder: str) -> None:
     """Remove a folder, however deep, also what a program made unreadable in it."""
     try:
         os.rmdir(folder)                                # most programs leave nothing
@@ -94,7 +94,7 @@ def remove_folder(folder):
             subprocess.run(["find", folder, "-delete"], **quiet)        # copes with 100,000 levels
 
 
-def excess(pid, scratch):
+def excess(pid: int, scratch: str) -> str:
     """What a program holds too much of ("threads", "files", "disk"), or "". The worker asks."""
     try:
         with open(f"/proc/{pid}/status") as status:
@@ -133,7 +133,7 @@ def _unlinked_bytes(pid):
     return size
 
 
-def confine(ruleset, filter_):
+def confine(ruleset: int, filter_: bytes) -> None:
     """Close every door for good. What is open stays open, so descriptors must be closed before."""
     kernel("prctl", 38, 1, 0, 0, 0)                        # PR_SET_NO_NEW_PRIVS
     kernel("syscall", 446, ruleset, 0)                     # landlock_restrict_self

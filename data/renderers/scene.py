@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -141,7 +141,7 @@ SCENES = {
 # gradients, patterns and images; "runs", the pieces of a text; "turn", the matrix of its letters.
 
 
-def scene_fault(scene) -> str | None:
+def scene_fault(scene: object) -> str | None:
     """Where and why a scene that came from outside cannot be one; None if it is sound."""
     task = scene.get("task") if isinstance(scene, dict) else None
     if task not in TASKS:
@@ -173,7 +173,7 @@ def _table_fault(scene, tables):
     return None
 
 
-def six(value):
+def six(value: float | str | Iterable | None) -> float | str | list | None:
     """A plain JSON copy of numbers, nested or not: 6 significant digits; NaN and inf are null."""
     if type(value) is not float:  # the common case first: this is called for every point
         if value is None or isinstance(value, str):

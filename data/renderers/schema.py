@@ -52,7 +52,7 @@ class Between:
     high: float
 
 
-def fault(value, example, lengths: dict | None = None) -> str | None:
+def fault(value: object, example: object, lengths: dict | None = None) -> str | None:
     """Where and why `value` is not what `example` stands for; None if it is.
 
     `lengths` holds the lengths of the `Same` lists that were seen in the object around.

@@ -34,7 +34,7 @@ from data.renderers.svg_values import NUMBER, color, refuse, resolve_variables
 SVG_SPACES = {"xmlns": "http://www.w3.org/2000/svg", "xmlns:xlink": "http://www.w3.org/1999/xlink"}
 
 
-def draw_svg(code, size):
+def draw_svg(code: str, size: int | tuple[int, int] | None) -> tuple[Image.Image, dict]:
     import cairosvg.parser
     from cairosvg.helpers import node_format
     from defusedxml import DefusedXmlException

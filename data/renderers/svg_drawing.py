@@ -1,7 +1,10 @@
 """CairoSVG, corrected: masks, clip paths, patterns, opacity and the order of painting."""
+from __future__ import annotations
+
 import functools
 import math
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +13,10 @@ from data.renderers.svg_paint import subpaths, zoom
 from data.renderers.svg_pen import Pen, Watch
 from data.renderers.svg_text import anchor
 from data.renderers.svg_values import DRAWN, ELEMENTS, SHAPES, TEXTS, refuse
+
+if TYPE_CHECKING:
+    from cairocffi import Context
+    from cairosvg.parser import Node
 
 MOST_NESTED = 150
 
@@ -38,7 +45,7 @@ class _Nowhere(dict):
         self.tiles[name] = node
 
 
-def fresh(node):
+def fresh(node: Node) -> Node:
     """A copy of a node and of all below it, which may be changed."""
     copy = dict.__new__(type(node))
     dict.update(copy, node)
@@ -68,7 +75,7 @@ def _as_clip(node):
 class Drawing(Watch):
     """Added to CairoSVG's PNG surface: draws right what it draws wrongly."""
 
-    def set_context_size(self, *args):      # first called right after the context is made
+    def set_context_size(self, *args) -> None:  # first called right after the context is made
         if type(self.context) is not self.pen:
             self.watch()
             self.clipping = 0
@@ -82,7 +89,7 @@ class Drawing(Watch):
             self.root_zoom = zoom(self.context)
 
     # --- 1. drawing ---
-    def draw(self, node):
+    def draw(self, node: Node) -> None:
         if not self.nodes:
             from cairosvg.defs import parse_all_defs
             parse_all_defs(self, node)
@@ -243,7 +250,7 @@ class Drawing(Watch):
         return surface, {"kind": key, "surface": surface}
 
     # --- 3. patterns ---
-    def begins(self, how, pen):
+    def begins(self, how: str, pen: Context) -> bool:
         """Whether something is to be painted; a pattern is put in place of its stand-in."""
         node = self.nodes[-1][0]
         if self.boxes is not None:
@@ -321,7 +328,7 @@ class Drawing(Watch):
         pen.set_source(pattern)
         return True
 
-    def bounds(self, node):
+    def bounds(self, node: Node) -> tuple[float, float, float, float]:
         """(x, y, width, height) of what a node draws, without strokes, in its user space."""
         pen, boxes, self.boxes = self.context, self.boxes, []
         keys = {key: node.pop(key, None) for key in ("transform", "clip-path", "mask", "opacity")}
@@ -344,7 +351,7 @@ class Drawing(Watch):
         xs, ys = zip(*points)
         return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
-    def unscaled(self, pen):
+    def unscaled(self, pen: Context) -> float | None:
         """Px a unit of the pen's width where it is not scaled with its shape, else None."""
         node = self.nodes[-1][0]
         return self.root_zoom if node.get("vector-effect") == "non-scaling-stroke" else None
@@ -378,7 +385,7 @@ def _check_depth(nodes):
 
 
 @functools.lru_cache
-def recorder():
+def recorder() -> type[Drawing]:
     """CairoSVG's PNG surface with both additions (made here, so that charts need no CairoSVG)."""
     import cairocffi
     import cairosvg.surface

@@ -4,8 +4,11 @@ CairoSVG reads colours of 2003, ignores what it does not know and draws on. `pre
 attributes of one node (CSS and inheritance are already resolved) into what CairoSVG draws right, or
 raises RenderError, so that a wrong picture never comes out silently.
 """
+from __future__ import annotations
+
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
 from data.renderers.svg_text import prepare_text, resolve_font
 from data.renderers.svg_values import (
@@ -29,8 +32,13 @@ from data.renderers.svg_values import (
     transform,
 )
 
+if TYPE_CHECKING:
+    from cairosvg.parser import Node
 
-def prepare(node, surface):
+    from data.renderers.svg_drawing import Drawing
+
+
+def prepare(node: Node, surface: Drawing) -> None:
     """Rewrite the attributes of a node in place; RenderError for what cannot be drawn."""
     if getattr(node, "prepared", False):
         return

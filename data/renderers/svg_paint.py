@@ -1,43 +1,51 @@
 """What Cairo's pen knows while it paints: places in px of the canvas, colours, gradients, tiles."""
+from __future__ import annotations
+
 import hashlib
 import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from data.renderers.scene import rgb_hex, six
 
+if TYPE_CHECKING:
+    from cairocffi import Context, Pattern, SurfacePattern
 
-def zoom(pen):
+
+def zoom(pen: Context) -> float:
     """Pixels per user unit (the geometric mean where the two axes differ)."""
     a, b, c, d, _, _ = pen.get_matrix().as_tuple()
     return math.sqrt(abs(a * d - b * c))
 
 
-def bounds_of(points):
+def bounds_of(points: Iterable[tuple[float, float]]) -> tuple[float, float, float, float]:
     xs, ys = zip(*points)
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def corners_of(pen, x0, y0, x1, y1):
+def corners_of(pen: Context, x0: float, y0: float, x1: float,
+               y1: float) -> list[tuple[float, float]]:
     """The corners of a box in user units, in px."""
     a, b, c, d, e, f = pen.get_matrix().as_tuple()
     return [(a * x + c * y + e, b * x + d * y + f) for x in (x0, x1) for y in (y0, y1)]
 
 
-def clip_of(pen):
+def clip_of(pen: Context) -> tuple[float, float, float, float]:
     """Bounds of what the pen is clipped to, in px."""
     return bounds_of(corners_of(pen, *pen.clip_extents()))
 
 
-def letter_corners(letter, pen):
+def letter_corners(letter: str, pen: Context) -> list[tuple[float, float]]:
     """Corners of the ink of a letter, in px."""
     x, y = pen.get_current_point()
     dx, dy, w, h, _, _ = pen.text_extents(letter)
     return corners_of(pen, x + dx, y + dy, x + dx + w, y + dy + h)
 
 
-def letter_cell(letter, pen):
+def letter_cell(letter: str, pen: Context) -> list[tuple[float, float]]:
     """Corners of the place a letter takes in its line."""
     x, y = pen.get_current_point()
     ascent, descent, *_ = pen.font_extents()
@@ -45,7 +53,7 @@ def letter_cell(letter, pen):
     return corners_of(pen, x, y - ascent, x + wide, y + descent)
 
 
-def paint_of(source, pen):
+def paint_of(source: Pattern, pen: Context) -> tuple[str | None, dict | None, float]:
     """A Cairo source -> (colour, its record or None, opacity); colour None paints nothing."""
     import cairocffi
     if isinstance(source, cairocffi.SolidPattern):
@@ -75,7 +83,7 @@ def _from_device(source, pen):
     return list(matrix.multiply(source.get_matrix()).as_tuple())
 
 
-def surface_paint(source, pen, kind):
+def surface_paint(source: SurfacePattern, pen: Context, kind: str) -> dict:
     """What is in a pattern or image: a digest of its pixels and 4 x 4 of their colours."""
     import cairocffi
     surface = source.get_surface()
@@ -93,7 +101,7 @@ def surface_paint(source, pen, kind):
             "matrix": matrix}
 
 
-def subpaths(pen, fine):
+def subpaths(pen: Context, fine: float) -> list[list]:
     """The current path, flattened to within `fine` px: a list of (points in px, closed)."""
     tolerance = pen.get_tolerance()
     pen.set_tolerance(fine)

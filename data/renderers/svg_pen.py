@@ -3,7 +3,10 @@
 The pixels in the box of each painting are compared before and after. What an opaque painting hides
 is taken off those below; a group is a layer of its own that is merged when it is painted.
 """
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +23,9 @@ from data.renderers.svg_paint import (
 )
 from data.renderers.svg_text import draw_lines, lines_of
 from data.renderers.svg_values import SHAPES, TEXTS
+
+if TYPE_CHECKING:
+    from cairocffi import Context, FontOptions
 
 MOST_WATCHED = 100_000_000      # px that are looked at; what is painted later counts as seen
 CAPS = ("butt", "round", "square")
@@ -53,13 +59,13 @@ class _Layer:
 class Pen:
     """Added to Cairo's drawing context: tells the surface what is painted, then paints it."""
 
-    def fill_preserve(self):
+    def fill_preserve(self) -> None:
         if self.surface.begins("fill", self):
             before = self.surface.painting("fill", self)
             super().fill_preserve()
             self.surface.painted(before)
 
-    def stroke(self):
+    def stroke(self) -> None:
         if not self.surface.begins("stroke", self):
             self.new_path()
             return
@@ -77,12 +83,12 @@ class Pen:
             super().stroke()
         self.surface.painted(before)
 
-    def set_font_options(self, options):    # the best antialiasing would draw masks for LCD stripes
-        import cairocffi
+    def set_font_options(self, options: FontOptions) -> None:
+        import cairocffi  # the best antialiasing would draw masks for LCD stripes
         options.set_antialias(cairocffi.ANTIALIAS_GRAY)
         super().set_font_options(options)
 
-    def show_text(self, letter):
+    def show_text(self, letter: str) -> None:
         if self.surface.boxes is not None:
             self.surface.boxes += letter_cell(letter, self)
         elif self.surface.begins("fill", self):
@@ -92,15 +98,15 @@ class Pen:
             draw_lines(self.surface, self, self.surface.nodes[-1][0], letter, x, y)
             self.surface.painted(before)
 
-    def push_group(self):
+    def push_group(self) -> None:
         super().push_group()
         self.surface.entered(self)
 
-    def pop_group_to_source(self):
+    def pop_group_to_source(self) -> None:
         super().pop_group_to_source()
         self.surface.left_group()
 
-    def paint_with_alpha(self, alpha):
+    def paint_with_alpha(self, alpha: float) -> None:
         before = self.surface.pictured(alpha, self)
         node = self.surface.nodes[-1][0]
         if node.tag == "image" and hasattr(node, "image_width") and self.surface.group is None:
@@ -115,14 +121,14 @@ class Pen:
 class Watch:
     """Added to a surface: notes what its pen paints; `marks` has an entry per node that did."""
 
-    def watch(self):
+    def watch(self) -> None:
         """Start, right after the context is made."""
         self.marks, self.nodes, self.token = [], [], 0
         self.layers, self.number, self.watched = [_Layer(self.cairo)], 0, 0
         self.quiet, self.cuts, self.boxes, self.group = 0, [], None, None
 
     # --- 1. what is painted ---
-    def mark(self, pen):
+    def mark(self, pen: Context) -> dict:
         """The entry of the node being drawn; made when it is first painted."""
         node, token = self.nodes[-1]
         if not self.marks or self.marks[-1]["token"] != token:
@@ -137,7 +143,7 @@ class Watch:
                 "stroke_width": 0.0, "dash": False, "style": {}, "first": None})
         return self.marks[-1]
 
-    def painting(self, how, pen):
+    def painting(self, how: str, pen: Context) -> tuple | None:
         """Before a fill or stroke: note how it is painted, and how the pixels are now."""
         node = self.nodes[-1][0]
         colour, paint, alpha = paint_of(pen.get_source(), pen)
@@ -168,7 +174,7 @@ class Watch:
         reach = wide * zoomed * max(1.5, pen.get_miter_limit() / 2)
         return self._watch(pen, mark, corners, reach, colour, alpha)
 
-    def lettered(self, letter, pen):
+    def lettered(self, letter: str, pen: Context) -> tuple | None:
         """Before a letter is painted."""
         if self.quiet:
             return None
@@ -196,7 +202,7 @@ class Watch:
         return self._watch(pen, mark, corners, self.font_size * zoom(pen) if lines else 1, colour,
                            alpha)
 
-    def pictured(self, alpha, pen):
+    def pictured(self, alpha: float, pen: Context) -> tuple | None:
         """Before a raster image or a group is painted."""
         node = self.nodes[-1][0]
         if self.quiet:
@@ -234,7 +240,7 @@ class Watch:
             solid = "changed"
         return layer, box, layer.array[box].copy(), mark, solid
 
-    def painted(self, before):
+    def painted(self, before: tuple | None) -> None:
         """After a painting: which pixels it changed, and which of them it hid wholly."""
         if before is None:
             return
@@ -253,15 +259,15 @@ class Watch:
             hidden = changed if solid == "changed" else changed & (new == solid)
             layer.hidden[box][hidden] = self.number
 
-    def entered(self, pen):
+    def entered(self, pen: Context) -> None:
         if not self.quiet:
             self.layers.append(_Layer(pen.get_group_target()))
 
-    def left_group(self):
+    def left_group(self) -> None:
         if not self.quiet:
             self.group = self.layers.pop()
 
-    def composed(self, pen, alpha):
+    def composed(self, pen: Context, alpha: float) -> tuple | None:
         """Before a group is painted on what lies below it."""
         group, self.group = self.group, None
         if self.quiet or group is None or not group.paintings:
@@ -299,7 +305,7 @@ class Watch:
         layer.hidden[y + shift[0], x + shift[1]] = np.maximum(
             group.hidden[y, x], group.paintings[0][0])
 
-    def count_seen(self):
+    def count_seen(self) -> None:
         """Into each mark: how many pixels it changed and still owns, as a share of all."""
         layer = self.layers[0]
         for number, mark, y, x, mask in layer.paintings:

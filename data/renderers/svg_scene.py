@@ -4,10 +4,14 @@ Only what can be seen is in it. Outlines keep their corners; where a picture has
 they are thinned by the error this makes, not by their number. The picture itself is there small,
 for the places where no shape tells a difference.
 """
+from __future__ import annotations
+
 import base64
 import hashlib
 import math
 import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -15,12 +19,16 @@ from PIL import Image
 from data.renderers.scene import six
 from data.renderers.svg_paint import bounds_of
 
+if TYPE_CHECKING:
+    from data.renderers.svg_drawing import Drawing
+
 SMALL = 128             # px of the longest side of the small picture
 MOST_POINTS = 20_000    # of all outlines of a scene
 FINEST = 0.0005         # of the canvas' side: what thinning may move a line by, at first
 
 
-def scene_of(pen, image, viewbox, natural):
+def scene_of(pen: Drawing, image: Image.Image, viewbox: Sequence[float],
+             natural: tuple[float, float]) -> dict:
     """The scene of a finished drawing; `natural` (width, height) is its own size in px."""
     pen.count_seen()
     runs = []

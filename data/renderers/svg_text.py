@@ -1,7 +1,15 @@
 """Texts that CairoSVG places wrongly: anchors of texts in several pieces, lines, font sizes."""
+from __future__ import annotations
+
 import re
+from typing import TYPE_CHECKING
 
 from data.renderers.svg_values import FONT_SIZES, NUMBER, refuse
+
+if TYPE_CHECKING:
+    from cairocffi import Context
+    from cairosvg.parser import Node
+    from cairosvg.surface import Surface
 
 # Lines of text-decoration in DejaVu Sans: (top, bottom) below the baseline, in em.
 LINES = {"underline": (0.0415, 0.0854), "line-through": (-0.284, -0.234),
@@ -9,7 +17,7 @@ LINES = {"underline": (0.0415, 0.0854), "line-through": (-0.284, -0.234),
 PIECES = ("tspan", "textPath", "a", "tref")
 
 
-def prepare_text(node):
+def prepare_text(node: Node) -> None:
     """Once for each <text>: refuse what is placed wrongly, resolve what its pieces inherit."""
     pieces = list(_pieces(node))
     for piece in pieces[1:]:
@@ -23,7 +31,7 @@ def prepare_text(node):
             refuse("a text path with other pieces of text, rotated letters or a method")
 
 
-def resolve_font(node):
+def resolve_font(node: Node) -> None:
     """font, font-size and font-weight of one node as CairoSVG reads them."""
     from cairosvg.surface import parse_font
     if "font" in node:
@@ -61,7 +69,7 @@ def _font_size(value, outer):
     return float(match[1]) * scale[match[2]]
 
 
-def anchor(surface, node):
+def anchor(surface: Surface, node: Node) -> None:
     """Move the first piece of each chunk so that a chunk of several pieces ends where it should."""
     pieces = list(_pieces(node))
     if len(pieces) < 2 or all(p.get("text-anchor", "start") == "start" for p in pieces):
@@ -101,7 +109,7 @@ def _advance(surface, piece):
     return wide + spacing * (len(piece.text) - 1) + size(surface, piece.get("dx", 0), "x")
 
 
-def select(surface, piece):
+def select(surface: Surface, piece: Node) -> None:
     """Set the pen's font to that of a piece."""
     import cairocffi
     from cairosvg.helpers import size
@@ -114,13 +122,14 @@ def select(surface, piece):
     surface.context.set_font_size(size(surface, piece.get("font-size", 16)))
 
 
-def lines_of(node):
+def lines_of(node: Node) -> tuple[str, ...]:
     """The lines drawn along a piece of text: a tuple of keys of LINES."""
     value = f"{node.get('text-decoration', '')} {node.get('text-decoration-line', '')}".lower()
     return tuple(line for line in LINES if line in value)
 
 
-def draw_lines(surface, pen, node, letter, x, y):
+def draw_lines(surface: Surface, pen: Context, node: Node, letter: str, x: float,
+               y: float) -> None:
     """The lines along one letter at (x, y) in user units, joined to those of the letter before."""
     lines = lines_of(node)
     if not lines:

@@ -1,12 +1,18 @@
 """Values of SVG attributes as CairoSVG reads them; what it cannot draw is refused."""
+from __future__ import annotations
+
 import functools
 import math
 import re
+from typing import TYPE_CHECKING, NoReturn
 
 import tinycss2
 import tinycss2.color4
 
 from data.renderers.scene import RenderError
+
+if TYPE_CHECKING:
+    from cairosvg.surface import Surface
 
 SHAPES = frozenset(("circle", "ellipse", "line", "path", "polygon", "polyline", "rect"))
 TEXTS = frozenset(("text", "tspan", "textPath", "tref"))
@@ -38,7 +44,7 @@ REFUSED = {     # attribute: the values (lower case) that are drawn; all others 
 ELEMENTS = {"foreignObject": "foreignObject"}
 
 
-def refuse(what):
+def refuse(what: str) -> NoReturn:
     raise RenderError("forbidden", f"the SVG uses {what}, which is not drawn here")
 
 
@@ -46,7 +52,7 @@ def refuse(what):
 VAR = re.compile(r"var\(\s*(--[\w-]+)\s*(?:,((?:[^()]|\([^()]*\))*))?\)")
 
 
-def resolve_variables(code):
+def resolve_variables(code: str) -> str:
     """Write the values of CSS variables where they are used; one that has two values is refused."""
     if "systemLanguage" in code:
         refuse("systemLanguage")
@@ -71,7 +77,7 @@ def resolve_variables(code):
 
 # --- 2. values ---
 @functools.lru_cache(4096)
-def color(value):
+def color(value: str) -> str | None:
     """A CSS colour as CairoSVG reads it; None for what is no colour, "currentcolor" unchanged."""
     value = re.sub(r"\s*icc-color\(.*\)\s*$", "", value.strip())
     if re.fullmatch(r"#(?:[0-9a-fA-F]{3}){1,2}|none|transparent", value):
@@ -94,7 +100,7 @@ def color(value):
     return f"rgba({r}, {g}, {b}, {min(1, max(0, alpha)):.6g})"
 
 
-def fraction(value):
+def fraction(value: str | float) -> float | None:
     """An opacity in 0..1; None where it is none."""
     match = re.fullmatch(rf"\s*({NUMBER})(%?)\s*", str(value))
     if not match:
@@ -102,7 +108,7 @@ def fraction(value):
     return min(1.0, max(0.0, float(match[1]) / (100 if match[2] else 1)))
 
 
-def length(value):
+def length(value: str) -> str | None:
     """A length as CairoSVG reads it; None where it is none."""
     match = re.fullmatch(rf"\s*({NUMBER})\s*([a-zA-Z%]*)\s*", str(value))
     if not match:
@@ -116,7 +122,7 @@ def length(value):
 TURNS = {"": 1, "deg": 1, "rad": 180 / math.pi, "grad": 0.9, "turn": 360}
 
 
-def angle(value):
+def angle(value: str) -> str | None:
     """An angle in degrees; None where it is none."""
     match = re.fullmatch(rf"\s*({NUMBER})\s*(deg|rad|grad|turn|)\s*", value)
     return f"{float(match[1]) * TURNS[match[2]]:.9g}" if match else None
@@ -127,7 +133,7 @@ COUNTS = {"matrix": (6,), "translate": (1, 2), "scale": (1, 2), "rotate": (1, 3)
           "skewY": (1,)}
 
 
-def transform(value):
+def transform(value: str) -> str | None:
     """A transform as CairoSVG reads it; None where it is none, "empty" where nothing is left."""
     parts, end, flat = [], 0, False
     for match in CALL.finditer(value):
@@ -152,7 +158,7 @@ def transform(value):
     return "empty" if flat else " ".join(parts)
 
 
-def origin(value, surface):
+def origin(value: str, surface: Surface) -> list[float]:
     """transform-origin -> (x, y) in user units; keywords and percents are of the viewport."""
     words = {"left": "0%", "right": "100%", "top": "0%", "bottom": "100%", "center": "50%"}
     parts = value.split()[:2]

@@ -57,14 +57,14 @@ LOAD, AND, EQUAL, AT_LEAST, HAS_BIT, GIVE = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06  
 ALLOW, KILL, EPERM, ENOSYS, DONE = 0x7FFF0000, 0x80000000, 0x00050001, 0x00050026, 0x00050000
 
 
-def low(argument, *values):
+def low(argument: int, *values: int) -> list[tuple[int, int, int, int]]:
     """Allow if the low 32 bits of an argument (the kernel reads no more of these) are one of."""
     n = len(values)
     tests = [(EQUAL, n - i, 0, value) for i, value in enumerate(values)]
     return [(LOAD, 0, 0, 16 + 8 * argument), *tests, (GIVE, 0, 0, EPERM), (GIVE, 0, 0, ALLOW)]
 
 
-def null(argument):
+def null(argument: int) -> list[tuple[int, int, int, int]]:
     """Allow if a pointer is null: both halves of it are 0."""
     return [(LOAD, 0, 0, 16 + 8 * argument), (EQUAL, 0, 3, 0), (LOAD, 0, 0, 20 + 8 * argument),
             (EQUAL, 0, 1, 0), (GIVE, 0, 0, ALLOW), (GIVE, 0, 0, EPERM)]
@@ -94,7 +94,7 @@ BY_ARGUMENTS = {    # name: (numbers, steps that end with an answer)
 NEWER = 424             # from here on a refusal says ENOSYS, as a kernel without the call does
 
 
-def bpf_filter(column, audit):
+def bpf_filter(column: int, audit: int) -> list[tuple[int, int, int, int]]:
     """The steps of the filter on the machine of a column (0 x86-64, 1 arm64): tuples for struct."""
     steps = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, audit), (GIVE, 0, 0, KILL), (LOAD, 0, 0, 0),
              (AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, EPERM)]         # the x32 numbering

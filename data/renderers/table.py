@@ -30,7 +30,7 @@ ONLY_MARKS = "*{color:transparent!important;border-color:transparent!important}"
 SLOTS = 200_000
 
 
-def draw_table(code, size):
+def draw_table(code: str, size: int | tuple[int, int] | None) -> tuple[Image.Image, dict]:
     if not code.strip():
         raise RenderError("blank", "the table is empty")
     markup = code if is_html(code) else markdown_to_html(code)
@@ -126,14 +126,14 @@ def _read_scene(tree, book, image):
 
 
 # --- 1. the grid of HTML ---
-def is_html(code):
+def is_html(code: str) -> bool:
     """Whether a program is HTML: it has a tag of a table that no code span of Markdown quotes."""
     return (
         re.search(r"<\s*(table|tr|td|th)\b", re.sub(r"(`+)[^`\n]+\1", "", code), re.I) is not None
     )
 
 
-def table_rows(table):
+def table_rows(table: lxml.html.HtmlElement) -> list[lxml.html.HtmlElement]:
     """The rows of a table in the order of the picture: heads first, feet last."""
     def part(row):
         tag = row.getparent().tag
@@ -142,7 +142,8 @@ def table_rows(table):
     return sorted(rows, key=part)
 
 
-def table_grid(table):
+def table_grid(table: lxml.html.HtmlElement) \
+        -> list[tuple[int, int, int, int, lxml.html.HtmlElement]]:
     """HTML's table algorithm: [(row, column, rowspan, colspan, cell)] of the cells of a table.
 
     `rowspan=0` and spans that are too long end with the group of rows. Raises RenderError where
@@ -170,7 +171,7 @@ def table_grid(table):
     return cells
 
 
-def span(cell, name):
+def span(cell: lxml.html.HtmlElement, name: str) -> int:
     """A span attribute as browsers read it: leading digits, at most 65534, else 1."""
     digits = re.match(r"\s*\+?(\d{1,9})", cell.get(name) or "")
     return min(int(digits[1]), 65534) if digits else 1
@@ -191,12 +192,12 @@ def _markdown():
     return reader
 
 
-def markdown_to_html(text):
+def markdown_to_html(text: str) -> str:
     """Markdown -> HTML, by markdown-it-py: pipe tables, emphasis, code, links, entities, HTML."""
     return _markdown().render(text)
 
 
-def markdown_tables(text):
+def markdown_tables(text: str) -> list[tuple[int, int, list[str], list[list[str]]]]:
     """[(first line, line after the last, alignments, rows)] of the pipe tables of a text.
 
     Lines count from 0. alignments: "left", "center", "right" or "" of each column. rows: the

@@ -3,9 +3,12 @@ import collections
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 
+import lxml.html
 import numpy as np
 
+from data.renderers.paint import Shape
 from data.renderers.scene import rgb_hex
 
 TILE = 32                       # px; boxes are found by the tiles of the page that they touch
@@ -22,7 +25,7 @@ class Place:
         self.borders = [None] * 4
 
     @property
-    def is_cell(self):
+    def is_cell(self) -> bool:
         return self.element.tag in ("td", "th")
 
 
@@ -36,7 +39,7 @@ class Finder:
             for tile in itertools.product(range(x0, x1 + 1), range(y0, y1 + 1)):
                 self.tiles[tile].append(place)
 
-    def at(self, x, y):
+    def at(self, x: float, y: float) -> Place | None:
         for place in reversed(self.tiles.get((int(x // TILE), int(y // TILE)), ())):
             x0, y0, x1, y1 = place.box
             if x0 <= x <= x1 and y0 <= y <= y1:
@@ -44,7 +47,7 @@ class Finder:
         return None
 
 
-def find_places(elements, shapes):
+def find_places(elements: list[lxml.html.HtmlElement], shapes: list[Shape]) -> list[Place]:
     """[Place] of the elements that the marked drawing filled with colour number k + 1."""
     boxes = {}
     for shape in shapes:
@@ -72,17 +75,17 @@ class Pixels:
         self.flat = pixels.reshape(image.height, image.width)
         self.height, self.width = self.flat.shape
 
-    def crop(self, box):
+    def crop(self, box: Sequence[float]) -> np.ndarray:
         x0, y0, x1, y1 = box
         x0, y0 = max(0, math.floor(x0)), max(0, math.floor(y0))
         return self.flat[y0:max(y0, math.ceil(y1)), x0:max(x0, math.ceil(x1))]
 
-    def is_flat(self, box):
+    def is_flat(self, box: Sequence[float]) -> bool:
         """Whether nothing is to be seen in a box: it is outside, or of one colour."""
         part = self.crop(box)
         return not part.size or not (part != part[0, 0]).any()
 
-    def ground(self, box):
+    def ground(self, box: Sequence[float]) -> str:
         """The most frequent colour along the inside of a box, "#rrggbb"; white outside."""
         part = self.crop(box)
         if not part.size:
@@ -91,7 +94,7 @@ class Pixels:
         color = collections.Counter(np.concatenate(ring).tolist()).most_common(1)[0][0]
         return f"#{color:06x}"
 
-    def thumbnail(self, box):
+    def thumbnail(self, box: Sequence[float]) -> str:
         """Mean colours of the nine parts of a box, in one string."""
         part = self.crop(box)
         if not part.size:
@@ -103,14 +106,14 @@ class Pixels:
 
 
 @functools.lru_cache(10_000)
-def blend(color, alpha, ground):
+def blend(color: tuple[float, ...], alpha: float, ground: str | None) -> str:
     """The colour that paint of a given opacity has on a ground, "#rrggbb"."""
     back = [int(ground[i:i + 2], 16) / 255 for i in (1, 3, 5)] if ground else [1.0] * 3
     return rgb_hex([alpha * c + (1 - alpha) * b for c, b in zip(color, back)] + [1])
 
 
 @functools.lru_cache(10_000)
-def is_near(color, ground):
+def is_near(color: str, ground: str | None) -> bool:
     """Whether two "#rrggbb" differ too little for a letter to be seen."""
     ground = ground or "#ffffff"
     return all(abs(int(color[i:i + 2], 16) - int(ground[i:i + 2], 16)) < 8 for i in (1, 3, 5))
@@ -121,7 +124,7 @@ Line = collections.namedtuple("Line", "flat place low high thick color style sha
 # flat: whether it is horizontal; place: of its middle; low, high: its ends; shapes that drew it
 
 
-def find_lines(shapes):
+def find_lines(shapes: list[Shape]) -> list[Line]:
     """Thin rectangles, rings and pens -> [Line]: what borders, rules and underlines are made of."""
     found = {}
     for shape in shapes:
@@ -186,7 +189,7 @@ class Edges:
                 self.spots[line.flat, row, math.floor(middle + 0.5)].append(line)
 
     @functools.cached_property
-    def rows(self):
+    def rows(self) -> dict[tuple[bool, int], list[Line]]:
         """{(flat, row of pixels): lines}, for edges whose line is longer than they are."""
         rows = collections.defaultdict(list)
         for line in self.lines:
@@ -194,7 +197,7 @@ class Edges:
                 rows[line.flat, row].append(line)
         return rows
 
-    def on(self, flat, place, low, high):
+    def on(self, flat: bool, place: float, low: float, high: float) -> str | None:
         """How an edge is drawn, "solid 1 #000000", or None."""
         row = math.floor(place)
         bands = self._bands(self.spots.get((flat, row, math.floor((low + high) / 2)), ()),
@@ -223,7 +226,7 @@ class Edges:
         return [line for line in lines if abs(line.place - place) <= line.thick / 2 + THINNEST
                 and min(high, line.high) - max(low, line.low) > 0.6 * (high - low)]
 
-    def around(self, box):
+    def around(self, box: Sequence[float]) -> list[str | None]:
         """How the four sides of a box are drawn: top, right, bottom, left."""
         x0, y0, x1, y1 = box
         return [self.on(True, y0, x0, x1), self.on(False, x1, y0, y1), self.on(True, y1, x0, x1),
@@ -231,7 +234,8 @@ class Edges:
 
 
 # --- 4. marks ---
-def put_together(found):
+def put_together(found: list[tuple[str, tuple[float, ...], str]]) \
+        -> list[tuple[str, tuple[float, ...], str]]:
     """[(kind, box, colour)], pieces that touch put together; kind: image, line, area or ground."""
     pieces, marks = [], []
     for kind, box, color in found:
@@ -256,5 +260,5 @@ def put_together(found):
     ]
 
 
-def area_of(box):
+def area_of(box: Sequence[float]) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])

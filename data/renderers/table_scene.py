@@ -9,6 +9,7 @@ import bisect
 import collections
 import math
 
+from data.renderers.paint import Glyph
 from data.renderers.table_places import (
     Edges,
     Finder,
@@ -38,11 +39,11 @@ class Word:
         self.spaced, self.shift, self.lines, self.back, self.ground = spaced, "", "", None, None
 
     @property
-    def box(self):
+    def box(self) -> tuple[float, float, float, float]:
         return self.x, self.y - 0.8 * self.size, self.x1, self.y + 0.24 * self.size
 
 
-def find_words(glyphs):
+def find_words(glyphs: list[Glyph]) -> list[Word]:
     """Glyphs in painting order -> [Word]; `spaced` if a blank stands before it."""
     words, word, spaced = [], None, True
     for glyph in glyphs:
@@ -69,7 +70,7 @@ def find_words(glyphs):
     return words
 
 
-def set_lines(words):
+def set_lines(words: list[Word]) -> list[list[Word]]:
     """The lines of one place's words, in painting order; marks what is raised or lowered."""
     rows = [[]]
     for word in words:
@@ -91,15 +92,15 @@ def set_lines(words):
     return rows
 
 
-def is_bold(font):
+def is_bold(font: str) -> bool:
     return "Bold" in font
 
 
-def is_italic(font):
+def is_italic(font: str) -> bool:
     return "Oblique" in font or "Italic" in font
 
 
-def family(font):
+def family(font: str) -> str:
     return font.partition("-")[0].removeprefix("DejaVu")
 
 
@@ -208,12 +209,12 @@ class Scene:
         place.words = seen
         place.lines = set_lines(seen)
 
-    def style(self, word):
+    def style(self, word: Word) -> int:
         look = (family(word.font), round(word.size, 2), is_bold(word.font), is_italic(word.font),
                 word.color, word.lines, word.shift, word.back)
         return self.styles.setdefault(look, len(self.styles))
 
-    def runs(self, place):
+    def runs(self, place: Place) -> list[dict]:
         """Neighbours of one style as [{"text", "style"}]; blanks count to what follows them."""
         runs = []
         for word in place.words:
@@ -225,7 +226,7 @@ class Scene:
                 runs.append({"text": text, "style": style})
         return runs
 
-    def told(self):
+    def told(self) -> dict:
         """The scene without "task" and "size"."""
         tables = [place for place in self.places if place.element.tag == "table"]
         top = [place for place in tables if place.parent is None]
@@ -238,14 +239,14 @@ class Scene:
                 "edges": [list(sides) for sides in self.edges],
                 "styles": [dict(zip(keys, look)) for look in self.styles]}
 
-    def ground(self, place):
+    def ground(self, place: Place) -> str | None:
         """A place's ground; None where it is that of the page or of what lies under its table."""
         x, y = place.box[:2]
         under = [color for kind, (x0, y0, x1, y1), color in self.page.marks
                  if kind == "ground" and x0 <= x <= x1 and y0 <= y <= y1]
         return None if place.ground in (self.page.ground, *under) else place.ground
 
-    def sides(self, borders):
+    def sides(self, borders: list[str | None]) -> int:
         """Number of how four sides are drawn, in "edges"."""
         return self.edges.setdefault(tuple(borders), len(self.edges))
 

@@ -41,7 +41,7 @@ WARM_UP = {     # one drawing a task with text, so that fonts and lazy imports a
     "table": "<table><tr><th>Aa</th><td>1</td></tr></table>"}
 
 
-def serve(channel, folder):
+def serve(channel: socket.socket, folder: str) -> None:
     """Serve jobs until the parent is gone. Each message is a descriptor on which the job comes.
 
     The worker never reads a job or an answer itself: both pass between the parent and the child
@@ -213,7 +213,7 @@ def _answer(link):
     return struct.pack("=III", len(text), width, height) + text + pixels
 
 
-def receive(link, count):
+def receive(link: socket.socket, count: int) -> bytes:
     """Exactly `count` bytes; ConnectionError if the other side ends before."""
     data, got = bytearray(count), 0
     while got < count:

@@ -72,7 +72,7 @@ from data.pairs import Pair, Picture, hold_out, read_pairs
 from data.samples import STOP, Sample, code_sample, noisy_sample, revision_sample, training_batch
 from data.worlds.level1 import CHART_HEAD, SVG_HEAD
 from data.worlds.style import CodeStyle
-from render import Rendering, extract_code, render_many
+from render import RenderError, Rendering, extract_code, render_many
 from visual_erm import NOTHING_SAID, code_prompt, judge_prompt, revise_prompt
 
 COLUMNS = ("step", "loss", "samples_per_s", *CATEGORIES)  # of a task: share of exact copies
@@ -120,7 +120,7 @@ def make_tokenizer(texts: Iterable[str], size: int = 1500) -> PreTrainedTokenize
         chat_template=CHAT_TEMPLATE, padding_side="left", additional_special_tokens=SPECIAL[1:])
 
 
-def make_model(tokenizer) -> Qwen3VLForConditionalGeneration:
+def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLForConditionalGeneration:
     """A Qwen3-VL with random weights: 64 patches of 16 x 16 pixels for an image, one token each."""
     ids, heads = tokenizer.convert_tokens_to_ids, WIDTH // HEAD
     rope = dict(rope_type="default", rope_theta=10000.0, mrope_section=[6, 5, 5],
@@ -141,7 +141,7 @@ def make_model(tokenizer) -> Qwen3VLForConditionalGeneration:
         tie_word_embeddings=True))
 
 
-def make_processor(tokenizer) -> Qwen3VLProcessor:
+def make_processor(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLProcessor:
     """For the tiny models: images up to 128 x 128 pixels, patches unmerged."""
     pixels = {"shortest_edge": PATCH * PATCH, "longest_edge": IMAGE * IMAGE}
     images = Qwen2VLImageProcessorPil(patch_size=PATCH, merge_size=1, temporal_patch_size=2,
@@ -188,7 +188,9 @@ def choose(rng: random.Random, readings: dict, pairs: dict, step: int, settings:
     return [make(*what) for *_, make, what in sorted(rows)[rank::ranks]]
 
 
-def drawn(model, processor, pairs: list[Pair], temperature: float = 0.0, tokens: int = 256):
+def drawn(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, pairs: list[Pair],
+          temperature: float = 0.0, tokens: int = 256) \
+        -> tuple[list[str], list[Rendering | RenderError]]:
     """(answers, renderings) for the references of `pairs`; temperature 0: likeliest programs."""
     conversations = [code_sample(pair.task, pair.reference)[0] for pair in pairs]
     answers = generate(model, processor, conversations, max_new_tokens=tokens, batch_size=32,
@@ -197,13 +199,14 @@ def drawn(model, processor, pairs: list[Pair], temperature: float = 0.0, tokens:
     return answers, render_many(jobs, size=SIZES[1])
 
 
-def exact(pair: Pair, rendering) -> bool:
+def exact(pair: Pair, rendering: Rendering | RenderError) -> bool:
     """Whether a rendering is the pair's reference to the pixel."""
     return isinstance(rendering, Rendering) and \
         rendering.image.tobytes() == pair.reference.load().tobytes()
 
 
-def copies(model, processor, held: list[Pair], path: Path) -> dict:
+def copies(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, held: list[Pair],
+           path: Path) -> dict:
     """Share of references in `held` drawn to the pixel, by task; every answer goes to `path`."""
     answers, renderings = drawn(model, processor, held, tokens=160)
     right = [exact(pair, rendering) for pair, rendering in zip(held, renderings)]
@@ -218,7 +221,7 @@ def copies(model, processor, held: list[Pair], path: Path) -> dict:
     return shares
 
 
-def score(folder: str, model, processor) -> None:
+def score(folder: str, model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor) -> None:
     """Print how well the model draws the references in `folder`, by task.
 
     Exact to the pixel, programs that render and fidelity are of the likeliest programs; `sampled`
@@ -251,7 +254,8 @@ def save_state(path: Path, **state) -> None:
         torch.save(state, temporary)
 
 
-def start(settings: Settings, run: Path):
+def start(settings: Settings, run: Path) \
+        -> tuple[list[Pair], dict, dict, Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
     """Pairs, model and optimiser as they are before the first step."""
     pairs = read_pairs(settings.data)
     if len(pairs) < 2 * HELD:
@@ -273,7 +277,9 @@ def start(settings: Settings, run: Path):
     return prepare(pairs, held, model, processor)
 
 
-def prepare(pairs: list[Pair], held: list[Pair], model, processor):
+def prepare(pairs: list[Pair], held: list[Pair], model: Qwen3VLForConditionalGeneration,
+            processor: Qwen3VLProcessor) \
+        -> tuple[list[Pair], dict, dict, Qwen3VLForConditionalGeneration, Qwen3VLProcessor]:
     """Pairs by task, and pictures as (length of the code, picture, the other), short ones first."""
     model.set_attn_implementation("eager")  # with few patches 1.4 times as fast in training
     pictures: dict[Path, tuple[str, Picture, Picture]] = {}
@@ -296,7 +302,7 @@ def prepare(pairs: list[Pair], held: list[Pair], model, processor):
     return held, by_task, readings, model, processor
 
 
-def average_gradients(model, ranks: int) -> None:
+def average_gradients(model: torch.nn.Module, ranks: int) -> None:
     """The mean over all processes, in one message."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
     flat = torch._utils._flatten_dense_tensors(grads)
