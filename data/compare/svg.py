@@ -32,8 +32,8 @@ from data.compare.svg_outline import (
 from data.compare.svg_pairs import pair_up
 from data.compare.svg_picture import Pictures
 from data.compare.svg_style import Finding, letter_findings, paint_findings
-from data.compare.svg_words import normal, reads
-from data.compare.words import should_be
+from data.compare.svg_words import reads
+from data.compare.words import plain, should_be
 from data.verdict import Discrepancy
 
 MOST_TOLD = 60          # shapes that differ are told one by one up to here, the rest at once
@@ -252,7 +252,7 @@ def _swapped(findings, swap):
 
 
 def _text(a, b):
-    found, expected = normal(b["text"]), normal(a["text"])
+    found, expected = plain(b["text"]), plain(a["text"])
     if found == expected:
         return []
     level, credit, words = reads(found, expected)

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from data.compare.colors import color_distance, lab
 from data.compare.ledger import PLACE
 from data.compare.svg_outline import WHOLE, centre, covers, outline_gap, sides
-from data.compare.svg_words import normal
+from data.compare.words import plain
 
 GAP = 0.38              # leaving a shape alone costs as much: two gaps apart are no pair
 MOST_AT_ONCE = 250      # shapes a side, paired with the least sum; beyond, the nearest first
@@ -80,7 +80,7 @@ def _costs(left, right):
     cost = 0.45 * away + 0.15 * size + 0.2 * paint + 0.2 * kinds
     rows, columns = (np.flatnonzero(kind == "text") for kind in types)
     if len(rows) and len(columns):
-        texts = [[normal(shapes[k]["text"]) for k in chosen]
+        texts = [[plain(shapes[k]["text"]) for k in chosen]
                  for shapes, chosen in ((left, rows), (right, columns))]
         unlike = 1 - cdist(*texts, scorer=Levenshtein.normalized_similarity, dtype=np.float32)
         both = np.ix_(rows, columns)
