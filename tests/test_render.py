@@ -223,7 +223,7 @@ SCENES = {
     "svg style": ("svg", '<svg viewBox="0 0 10 10"><style>.a{fill:#0f0}</style>'
                   '<path class="a" d="M1 1h4v4z"/><circle r="3" fill="none"/>'
                   '<circle r="3" style="display:none"/><line x2="9" stroke="red"/></svg>', {
-                      "shapes": 2, "shapes.0.type": "path", "shapes.0.fill": "#00ff00",
+                      "shapes": 2, "shapes.0.type": "polygon", "shapes.0.fill": "#00ff00",
                       "shapes.1.type": "line", "shapes.1.fill": None, "shapes.1.closed": False}),
     "svg sub-paths": ("svg", '<svg viewBox="0 0 10 10"><path d="M1 1h4v4zM6 6h2v2z"/></svg>', {
         "shapes.0.starts": [0, 3]})}

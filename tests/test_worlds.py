@@ -8,7 +8,9 @@ import pytest
 
 from conftest import script
 from data import worlds
-from render import render
+from data.compare import compare
+from data.worlds.drawing import DrawingStyle
+from render import render, render_many
 
 LEVELS = [(task, level) for task in worlds.TASKS for level in (1, 2, 3)]
 LEVEL_1 = "c716cc003355273e"  # of what level 1 draws: trained models know no other world
@@ -87,3 +89,26 @@ def test_markdown_is_for_level_2_only():
 def test_unknown_worlds(task, level):
     with pytest.raises(ValueError, match="no world for task"):
         worlds.draw(task, level, random.Random(0))
+
+
+@pytest.mark.parametrize("task", worlds.TASKS)
+def test_a_program_in_two_styles_of_drawing_has_no_error(task):
+    """Other pixels, the same picture to a reader; data/experiments/equivalence.py counts more."""
+    rng = random.Random(task)
+    codes = [worlds.draw(task, 1, rng) for _ in range(12)]
+    jobs = [(task, DrawingStyle(rng).draw(task, code)) for code in codes for _ in range(2)]
+    drawn = render_many(jobs, size=(128, 128))
+    for code, true, pred in zip(codes, drawn[::2], drawn[1::2]):
+        assert compare(true.scene, pred.scene) == [], code
+        assert true.image.tobytes() != pred.image.tobytes(), code
+
+
+@pytest.mark.parametrize("task, code, kept", [
+    ("chart", "# a remark\nimport numpy\nplt.plot([1, 2])", "# a remark\nimport matplotlib\n"),
+    ("svg", '<svg width="9"><circle r="3"/></svg>', '<svg width="9"><circle r="3"/></svg>'),
+    ("svg", '<svg viewBox="0 0 9 9">\n<rect width="9" height="9" fill="red"/>\n</svg>',
+     '<rect width="9" height="9" fill="red"/><g transform='),
+    ("table", "| a |\n| - |\n| 1 |", "</style>\n| a |\n"),
+])
+def test_what_a_style_of_drawing_leaves_alone(task, code, kept):
+    assert kept in DrawingStyle(random.Random(3)).draw(task, code)

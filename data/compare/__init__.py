@@ -26,15 +26,16 @@ damaged on purpose. Rules:
 | | a text that reads otherwise | text | similarity >= 0.6 | else | |
 | | colour, CIE Lab distance | style | > 4 | > 25 | |
 | | opacity | style | > 0.05 | > 0.4 | |
-| | line width, marker size, bar width, relative | style | > 15 % | > 100 % | |
+| | line width, marker size, bar width, relative | style | > 15 % | > 150 % | |
 | | line style, marker, pattern, grid, frame | style | always | | |
 | | dashes, of the width | style | > 25 % | | |
 | | edges, fills of markers, arrows, boxes: as colours and widths above | style | | | |
 | | font (family, weight, slant) | style | always | | |
-| | font size, relative; turn of a text | style | > 15 %; > 5 deg | > 100 % | |
+| | font size, relative; turn of a text | style | > 15 %; > 5 deg | > 150 % | |
 | | place of a title or label, of the axes' side | style | > 25 % | | |
 | | place of a legend, of the axes' side; its columns | style | > 20 %; always | | |
 | | side of tick labels, tick marks, place of the frame | style | always | | |
+| | length of tick marks, relative | style | > 160 % | | |
 | | cut of a pie: start, of the circle | data | > 0.5 % | > 10 % | |
 | | direction of a pie; its hole | data; style | | always | |
 | | error bars, fliers, of the span | data | > 0.5 % | always | |

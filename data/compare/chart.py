@@ -67,8 +67,8 @@ def _on_right(axes, entries):
 
 
 def _number(scene, axes):
-    """Where a subplot stands in the list of all axes."""
-    return next(k for k, other in enumerate(scene["axes"]) if other is axes)
+    """Where a subplot stands in the list of all axes; None if it was made of another one."""
+    return next((k for k, other in enumerate(scene["axes"]) if other is axes), None)
 
 
 def _settled(axes, other, scenes, entries):
@@ -332,9 +332,7 @@ class _Pair:
             return
         words = [text for _, text in found], [text for _, text in expected]
         named = word_ticks(self.t, axis) and word_ticks(self.p, axis)
-        side = 2 + (axis == "y")
-        longer = abs(self.t["box"][side] / self.p["box"][side] - 1) > 0.1  # room for more
-        follow = (axis in self.marks.changed or longer) and not named
+        follow = (axis in self.marks.changed or self.other_room(axis, words)) and not named
         if axis in self.marks.named or words[0] == words[1] or follow:
             self.ledger.agree("axes")
             return
@@ -349,6 +347,20 @@ class _Pair:
         else:
             self.differ("axes", credit, "text_error", 1, place,
                         f"labels {_some(words[0])}, should be {_some(words[1])}")
+
+    def other_room(self, axis: str, words: tuple[list[str], list[str]]) -> bool:
+        """Whether the axes leave another room for numbers: then others of them may be shown."""
+        side = 2 + (axis == "y")
+        numbers = [_number(scene, axes) for scene, axes in zip(self.scenes, self.bases)]
+        heights = []
+        for k, number_ in enumerate(numbers):
+            texts = [e["box"][3] for e in self.guard.entries[k].of(number_, f"{axis} ticks")
+                     if e["kind"] == "text"]
+            heights.append(min(texts, default=0))
+        longer = abs(self.t["box"][side] / self.p["box"][side] - 1)
+        larger = abs(heights[0] / heights[1] - 1) if all(heights) else 0
+        counts = sorted(map(len, words))
+        return (longer > 0.005 or larger > 0.02) and (longer > 0.1 or counts[1] <= 2.6 * counts[0])
 
     def annotations(self) -> list[tuple[int, int, str]]:
         """Texts inside the plot. One that sits on a mark and shows its value follows that mark."""
@@ -406,8 +418,7 @@ class _Pair:
 
     def paint(self, notes: list[tuple[int, int, str]]) -> None:
         """What was painted for the things that were matched."""
-        numbers = [next((k for k, other in enumerate(scene["axes"]) if other is axes), None)
-                   for scene, axes in zip(self.scenes, self.bases)]
+        numbers = [_number(scene, axes) for scene, axes in zip(self.scenes, self.bases)]
         if None in numbers or not all(scene.get("painted") for scene in self.scenes):
             return
         paint = Paint(self.scenes, self.guard.entries, *numbers, self.prefix, self.ledger)

@@ -9,6 +9,7 @@ import functools
 import zlib
 
 import numpy as np
+from PIL import Image
 
 from data.compare.ledger import WIDTH
 from data.compare.painted import TEXT_PLACES, Entries, noun_of, whole_box
@@ -47,8 +48,17 @@ class Guard:
         self.scenes, self.ledger, self.arranged = scenes, ledger, True
         self.subplots = []  # (number in true, in the other, prefix, whether it has errors)
         self.entries = [Entries(scene) for scene in scenes]
-        self.pictures = a, b = [picture_of(scene) for scene in scenes]
+        a, b = (picture_of(scene) for scene in scenes)
+        self.shapes = [picture.shape[1] / picture.shape[0] if picture is not None else 1.0
+                       for picture in (b, a)]
+        if a is not None and b is not None and a.shape != b.shape and not self.other_figure():
+            b = _cut(b, (0, 0, 1, 1), a.shape[1], a.shape[0])
+        self.pictures = a, b
         self.raw = None if a is None or b is None or a.shape != b.shape else _most(np.abs(a - b))
+
+    def other_figure(self) -> bool:
+        """Whether the figures have other proportions."""
+        return abs(self.shapes[0] - self.shapes[1]) / min(self.shapes) > WIDTH[0]
 
     def one_picture(self) -> bool:
         """Whether no difference can be seen between the pictures."""
@@ -68,11 +78,9 @@ class Guard:
         a, b = self.pictures
         if a is None or b is None:
             return
-        if a.shape != b.shape:
-            shapes = [picture.shape[1] / picture.shape[0] for picture in (b, a)]
-            if abs(shapes[0] - shapes[1]) / min(shapes) > WIDTH[0]:
-                self.ledger.differ("style", 0.5, "style_error", 1, "figure",
-                                   should_be("width to height", *shapes))
+        if self.other_figure():
+            self.ledger.differ("style", 0.5, "style_error", 1, "figure",
+                               should_be("width to height", *self.shapes))
             return
         mask = self.raw > STEP
         whole = mask.copy()  # less the texts that were compared one by one
@@ -110,7 +118,8 @@ class Guard:
         if max(gaps) > 0.03:
             self.ledger.differ("style", 0.5, "structure_error", 1, "plot",
                                "subplots with other gaps")
-        elif max(abs(a - b) for a, b in zip(*frames)) > 0.1:
+        elif max(abs(a - b) for a, b in zip(*([x, y, x + width, y + height]
+                                              for x, y, width, height in frames))) > 0.1:
             self.ledger.differ("style", 0.5, "style_error", 1, "figure", "other margins")
 
     def same_there(self, entries: list[dict]) -> bool:
@@ -143,25 +152,34 @@ class Guard:
 
     def compare_moved(self, a: np.ndarray, b: np.ndarray, boxes: list[list],
                       axes: tuple[int, int], prefix: str) -> None:
-        """Compare two subplots of nearly one size in other places.
+        """Compare two subplots that stand in other places and have other sizes.
 
-        A line may lie a pixel beside the other.
+        The axes are laid over each other; a line may lie a pixel beside the other. Texts and a
+        legend do not grow with the axes: they were compared by name.
         """
-        parts = [picture[inside(picture, box)] for picture, box in zip((a, b), boxes)]
-        height, width = (min(part.shape[k] for part in parts) for k in (0, 1))
-        if min(height, width) < 8 or any(
-                abs(x - y) > 0.04 * max(x, y) + 1
-                for x, y in zip(parts[0].shape[:2], parts[1].shape[:2])):
+        sides = [[max(1, round(box[2 + k] * a.shape[1 - k])) for k in (0, 1)] for box in boxes]
+        width, height = (min(side[k] for side in sides) for k in (0, 1))
+        shown = [[tick["pos"] for axis in "xy" for tick in scene["axes"][k].get(axis + "ticks", [])]
+                 for scene, k in zip(self.scenes, axes)]
+        grids = any(any((scene["axes"][k].get("grid") or {}).values())
+                    for scene, k in zip(self.scenes, axes))
+        if min(height, width) < 8 or grids and shown[0] != shown[1]:
             return
-        x, y = ([part[np.linspace(0, part.shape[0] - 1, height).round().astype(int)][
-            :, np.linspace(0, part.shape[1] - 1, width).round().astype(int)]] for part in parts)
-        gap = _tolerant_gap(x[0], y[0])[2:-2, 2:-2]
+        x, y = (_cut(picture, box, width, height) for picture, box in zip((a, b), boxes))
+        wrong = _tolerant_gap(x, y) > 4 * STEP
+        wrong[:2] = wrong[-2:] = wrong[:, :2] = wrong[:, -2:] = False
+        for scene, k, (left, low, wide, high) in zip(self.scenes, axes, boxes):
+            for entry in scene["painted"]:
+                if (entry["kind"] == "text" or entry["place"] == "legend") and \
+                        entry["axes"] in (k, None):
+                    ex, ey, ew, eh = entry["box"]
+                    wrong[inside(wrong, [(ex - left) / wide, (ey - low) / high, ew / wide,
+                                         eh / high])] = False
         mask = np.zeros(a.shape[:2], bool)
-        rows, columns = inside(mask, boxes[0])
-        wrong = gap > 4 * STEP
         if wrong.sum() > 10 * SHARE * mask.size:
-            top, left = rows.start + 2, columns.start + 2
-            space = mask[top:top + wrong.shape[0], left:left + wrong.shape[1]]
+            rows, columns = inside(mask, boxes[0])
+            space = mask[rows.start + 1:rows.start + 1 + height,
+                         columns.start + 1:columns.start + 1 + width]
             space[:] = wrong[:space.shape[0], :space.shape[1]]
             self.tell(mask, (slice(None), slice(None)), axes, prefix, sure=True)
 
@@ -198,6 +216,17 @@ class Guard:
             where = f"annotation '{normal(entry['text'])}'" if noted else place
             self.ledger.differ("style", 0.5, "style_error", 1, prefix + where, "drawn otherwise")
         return None
+
+
+def _cut(picture, box, width, height):
+    """What lies in a box, given in fractions from the lower left, as (height, width, 3)."""
+    x, y, wide, high = box
+    tall, across = picture.shape[:2]
+    corners = x * across, (1 - y - high) * tall, (x + wide) * across, (1 - y) * tall
+    image = Image.fromarray(picture.astype(np.uint8))
+    cut = image.transform((width, height), Image.Transform.EXTENT, corners,
+                          Image.Resampling.BILINEAR)
+    return np.asarray(cut, np.int16)
 
 
 def _tolerant_gap(a, b):

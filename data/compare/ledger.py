@@ -20,7 +20,8 @@ PLACE = (0.008, 0.05, 0.15)  # of the canvas' side, for shapes and annotations
 COLOR = (4.0, 25.0, math.inf)  # distance in CIE Lab (1976)
 NUMBER = (0.0, 0.02, 0.10)  # relative difference of two numbers in a table
 OPACITY = (0.05, 0.40, math.inf)
-WIDTH = (0.15, 1.0, math.inf)  # relative difference of line widths, marker sizes, font sizes
+TICK = (1.6, math.inf, math.inf)  # relative difference of the lengths of tick marks
+WIDTH = (0.15, 1.5, math.inf)  # relative difference of line widths, marker sizes, font sizes
 TYPO = 0.6  # texts at least this similar (1 - edit distance / length) differ by a slip
 MANY = 4  # more wrong marks of one series than this are told in one sentence
 

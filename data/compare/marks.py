@@ -4,6 +4,8 @@
 around it need to know: whether they may have moved with the data (`changed`), and which names and
 numbers were told already.
 """
+import math
+
 from data.compare.colors import color_distance, color_words
 from data.compare.ledger import COLOR, MANY, OPACITY, VALUE, WIDTH, partial, severity
 from data.compare.matching import FEW, align, assign
@@ -459,7 +461,8 @@ class Marks:
         for key, what in SIZES:
             found, expected = _mean(b.get(key)), _mean(a.get(key))
             if found and expected and not (key == "linewidth" and of_kind == "scatter"):
-                gap = abs(found - expected) / min(found, expected)
+                ratio = max(found, expected) / min(found, expected)
+                gap = (math.sqrt(ratio) if key == "sizes" else ratio) - 1  # those are areas
                 if severity(gap, WIDTH):
                     self.differ("style", partial(gap, WIDTH), "style_error",
                                 severity(gap, WIDTH), where, should_be(what, found, expected))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Collection
 
 from data.compare.colors import color_distance, color_words
-from data.compare.ledger import COLOR, MANY, OPACITY, WIDTH, severity
+from data.compare.ledger import COLOR, MANY, OPACITY, TICK, WIDTH, severity
 from data.compare.matching import FEW, align
 from data.compare.words import normal, reads, should_be, similar
 
@@ -33,8 +33,12 @@ class Entries:
 
 # --- 1. looks ---
 
-def look_words(found: dict, expected: dict, skip: Collection[str] = ()) -> list[tuple[int, str]]:
-    """[(severity, description)] of two painted entries of one kind; `skip`: what was told."""
+def look_words(found: dict, expected: dict, skip: Collection[str] = (),
+               sizes: tuple[float, ...] = WIDTH) -> list[tuple[int, str]]:
+    """[(severity, description)] of two painted entries of one kind; `skip`: what was told.
+
+    `sizes`: the thresholds of relative sizes.
+    """
     words = []
     line = not expected["fill"] and not found["fill"]
     fill = "color" if expected["kind"] == "text" else "fill"
@@ -51,7 +55,7 @@ def look_words(found: dict, expected: dict, skip: Collection[str] = ()) -> list[
         what = "font size" if expected["kind"] == "text" else "line width" if line else "edge width"
         words += _size_words(_mean(found["width"]), _mean(expected["width"]), what)
     if "size" not in skip and found["size"] and expected["size"]:
-        words += _size_words(found["size"], expected["size"], "size")
+        words += _size_words(found["size"], expected["size"], "size", sizes)
     if "dash" not in skip and _dashes_differ(found, expected):
         words.append((1, f"line dashes {_dash_words(found)}, should be {_dash_words(expected)}"))
     if "hatch" not in skip and found["hatch"] != expected["hatch"]:
@@ -85,10 +89,10 @@ def _color_words(found, expected, what):
     return [(severity(color_distance(*worst), COLOR), words)]
 
 
-def _size_words(found, expected, what):
+def _size_words(found, expected, what, limits=WIDTH):
     if not found or not expected:
         return []
-    level = severity(abs(found - expected) / min(found, expected), WIDTH)
+    level = severity(abs(found - expected) / min(found, expected), limits)
     return [(level, should_be(what, found, expected))] if level else []
 
 
@@ -128,9 +132,9 @@ class Paint:
         self.ledger.differ(group, 0.5, category, level, self.prefix + location, description)
 
     def tell_looks(self, place: str, ours: dict, theirs: dict,
-                   skip: Collection[str] = ()) -> None:
+                   skip: Collection[str] = (), sizes: tuple[float, ...] = WIDTH) -> None:
         """Compare two entries of a place and tell how they differ."""
-        for level, words in look_words(theirs, ours, skip):
+        for level, words in look_words(theirs, ours, skip, sizes):
             self.differ(level, place, words)
 
     def texts(self, changed: bool, scaled: Collection[str]) -> None:
@@ -176,8 +180,10 @@ class Paint:
                     [[max(found, key=lambda e: e["count"]) for found in (ours, theirs)]]
                 for a, b in list(pairs)[:4]:
                     where = place.replace("x grid", "grid").replace("y grid", "grid")
-                    self.tell_looks(where, a, b,
-                                    ("fill",) if place.endswith("ticks") else ())
+                    if place.endswith("ticks"):
+                        self.tell_looks(where, a, b, ("fill",), TICK)
+                    else:
+                        self.tell_looks(where, a, b)
                 # Marks that went with their texts are no error of their own.
                 labelled = [any(e["kind"] == "text" for e in found) for found in self.of(place)]
                 if (place.endswith("ticks") and len(theirs) != len(ours)

@@ -58,7 +58,7 @@ def examine_svg(true: dict, pred: dict, ledger: Ledger) -> None:
     order = [ranks[id(b)] for a, b in pairs if a and b]
     both = [pair for pair in pairs if None not in pair]
     mostly = len(both) >= MATCHED * len(pairs)
-    move = common_move(both, other_canvas) if mostly else None
+    move = common_move(both, mostly, other_canvas)
     if move:
         pairs = [(a, b and _moved(a, b, move)) for a, b in pairs]
         if not other_canvas:                    # that the drawing is stretched follows from that

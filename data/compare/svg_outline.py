@@ -6,7 +6,9 @@ from data.compare.ledger import PLACE
 STEP = 0.02             # of the canvas' side: the longest piece of an outline between two samples
 MOST_SAMPLES = 600      # of one outline
 WHOLE = 0.03            # of the canvas' side: a drawing moved or scaled by this much is the same
-ALIKE = 0.75            # share of the shapes that must have moved alike
+ALIKE = 0.75            # share of the shapes that must have moved alike by much
+STILL = (1.0, 1.0, 0.0, 0.0)
+GUESSES = 12            # shapes that are asked how a drawing moved
 
 
 def centre(shape: dict) -> tuple[float, float]:
@@ -134,49 +136,86 @@ def parts_gone(a: dict, b: dict) -> tuple[int, int, int] | None:
 
 
 # --- 1. a whole drawing, moved or scaled ---
-def common_move(pairs: list[tuple[dict, dict]],
+def common_move(pairs: list[tuple[dict, dict]], mostly: bool,
                 stretched: bool = False) -> tuple[float, float, float, float] | None:
-    """(scale x, scale y, shift x, shift y) taking the second of all pairs to the first, or None.
+    """(scale x, scale y, shift x, shift y) taking the second of the pairs to the first, or None.
 
-    None as well where half of the shapes are where they should be, unless one small move puts all
-    of them in place: then each has its own errors. `stretched`: the canvas has other proportions,
-    and so may the drawing.
+    A small move is the one that puts most shapes in place, and at least half of them; the others
+    have errors of their own. A large one puts nearly all of them in place and has an error itself;
+    it is none where half of the shapes are where they should be, or where it is not `mostly` the
+    same shapes. `stretched`: the canvas has other proportions, and so may the drawing.
     """
     pairs = [(a, b) for a, b in pairs if not covers(a) and not covers(b)]
     if not pairs:
         return None
     true, found = (np.array([pair[k]["box"] for pair in pairs], float) for k in (0, 1))
-    off = np.abs(true - found).max(1)
-    in_place = (off <= PLACE[0]).mean()
-    if in_place == 1:
-        return None
-    scales, shifts = [], []
-    good = np.ones(len(pairs), bool)
-    for _ in range(3):
-        scales, shifts = [], []
-        for axis in (0, 1):
-            x, y = found[good][:, axis::2].ravel(), true[good][:, axis::2].ravel()
-            spread = ((x - x.mean()) ** 2).sum()
-            scale = ((x - x.mean()) * (y - y.mean())).sum() / spread if spread > 1e-9 else 1.0
-            scales.append(scale)
-            shifts.append(y.mean() - scale * x.mean())
-        rest = np.abs(found * np.tile(scales, 2) + np.tile(shifts, 2) - true).max(1)
-        good = rest <= max(PLACE[0], float(np.median(rest)))
+    if not stretched:
+        small = _small_move(true, found)
+        if small:
+            return None if small is STILL else small
+    move, good = _fit(true, found, np.ones(len(pairs), bool))
+    for _ in range(2):
+        move, good = _fit(true, found, good)
     # finer than a shift that shows: the move of one shape must not be shared out to all
-    good = rest <= PLACE[0] / (4 if in_place >= 0.5 else 2)
-    if good.mean() < ALIKE or min(scales) < 0.2:
-        return None
-    if not stretched and abs(scales[0] / scales[1] - 1) > 0.04:
+    good = _rest(true, found, move) <= PLACE[0] / 2
+    if not mostly or good.mean() < ALIKE or min(move[:2]) < 0.2 or len(pairs) == 1:
         return None
     if stretched:
-        return *scales, *shifts
-    off = np.abs(np.clip(true, 0, 1) - np.clip(found, 0, 1)).max(1)
-    far = off.max() > WHOLE
-    if len(pairs) == 1 and far:
-        return None                             # one shape is told by its own name
-    if in_place >= 0.5 and (far or not good.all()):
+        return move
+    still = (np.abs(true - found).max(1) <= PLACE[0]).mean()
+    return None if abs(move[0] / move[1] - 1) > 0.04 or still >= 0.5 else move
+
+
+def _fit(true, found, good):
+    """(move that fits the boxes `good` best, those it puts in place or nearly so)."""
+    move = [], []
+    for axis in (0, 1):
+        x, y = found[good][:, axis::2].ravel(), true[good][:, axis::2].ravel()
+        spread = ((x - x.mean()) ** 2).sum()
+        scale = ((x - x.mean()) * (y - y.mean())).sum() / spread if spread > 1e-9 else 1.0
+        move[0].append(float(scale))
+        move[1].append(float(y.mean() - scale * x.mean()))
+    move = (*move[0], *move[1])
+    rest = _rest(true, found, move)
+    return move, rest <= max(PLACE[0], float(np.median(rest)))
+
+
+def _rest(true, found, move):
+    """How far each box or point is from where it should be after a move."""
+    repeats = true.shape[1] // 2
+    return np.abs(found * np.tile(move[:2], repeats) + np.tile(move[2:], repeats) - true).max(1)
+
+
+def _small_move(true, found):
+    """The move within WHOLE that puts most boxes in place, STILL if none does better; or None."""
+    middles = [(boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (true, found)]
+    chosen = np.unique(np.linspace(0, len(true) - 1, min(len(true), GUESSES)).astype(int))
+    guesses = [STILL]
+    for n, i in enumerate(chosen):
+        guesses.append((1.0, 1.0, *(middles[0][i] - middles[1][i])))
+        for j in chosen[n + 1:]:
+            spans = [np.hypot(*(side[i] - side[j])) for side in middles]
+            if min(spans) > 0.05 and abs(spans[0] / spans[1] - 1) < 2 * WHOLE:
+                scale = spans[0] / spans[1]
+                twice = [side[i] + side[j] for side in middles]
+                shift = (twice[0] - scale * twice[1]) / 2
+                guesses.append((scale, scale, *shift))
+    best = 0, 0, 0.0, ()
+    for guess in guesses:
+        away = float(_rest(found, found, guess).max())
+        if away <= WHOLE:
+            count = int((_rest(true, found, guess) <= PLACE[0] / 2).sum())
+            middle = int((_rest(middles[0], middles[1], guess) <= PLACE[0] / 2).sum())
+            best = max(best, (count, middle, -away, guess))
+    count, middle, _, guess = best
+    if not guess or 2 * max(count, middle) < len(true):
         return None
-    return *scales, *shifts
+    if guess is STILL or not count:             # every shape has another size
+        return guess
+    good = _rest(true, found, guess) <= PLACE[0] / 2
+    move = _fit(true, found, good)[0]
+    fits = (_rest(true, found, move) <= PLACE[0] / 2).sum() >= count
+    return move if fits and count > 1 and abs(move[0] / move[1] - 1) < 0.04 else guess
 
 
 def moved(shape: dict, move: tuple[float, float, float, float]) -> dict:

@@ -117,11 +117,14 @@ class Looks:
     def cell(self, found: Groups, a: dict, b: dict, same_text: bool) -> None:
         header = a.get("header") != b.get("header")
         shown = False
+        grounds = [scene.get("ground") or "#ffffff" for scene in self.scenes]
         for key in ("align", "background", "valign"):
             if (
                 not differ(key, b.get(key), a.get(key))
                 or key != "background"
                 and not (a["text"] and b["text"])
+                or key == "background"
+                and not differ(key, b[key] or grounds[1], a[key] or grounds[0])
             ):
                 continue
             if header and key in HEADER and HEADER[key] == (b if b["header"] else a)[key]:

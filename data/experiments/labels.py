@@ -20,12 +20,8 @@ import sys
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from data import edit, worlds
-from data.compare import compare
-from data.experiments.visible import SHIFT, differing
 from data.runs import flag, parse, script
 from data.verdict import Discrepancy, InputError
-from render import Rendering, render_many
 
 
 @dataclass
@@ -35,6 +31,15 @@ class Settings:
     level: int = flag(1, "difficulty of the drawn programs, 1 to 3")
     hand_written: float = flag(0.4, "share of the programs below, 0 to 1")
     seed: int = flag(0, "fixes programs and edits")
+
+
+if __name__ == "__main__":
+    parse(Settings, None, __doc__)  # reports a wrong flag before the comparison is loaded
+
+from data import edit, worlds
+from data.compare import compare
+from data.experiments.visible import SHIFT, differing
+from render import Rendering, render_many
 
 
 # --- 1. what an edit is called ---

@@ -52,8 +52,13 @@ class _Join:
         self.tidy(scene, names, seen, entries)
         return {"task": "chart", "size": list(self.image.size),
                 "inches": six([self.listed.width / self.dpi, self.listed.height / self.dpi]),
-                **scene, "painted": _merged(entries), "pixels": small_picture(self.image),
+                **scene, "painted": _merged(entries), "pixels": small_picture(self.figure()),
                 "digest": hashlib.sha256(self.image.tobytes()).hexdigest()[:16]}
+
+    def figure(self) -> Image.Image:
+        """The picture without what is left of a larger canvas: boxes are fractions of it."""
+        size = self.listed.width, self.listed.height
+        return self.image if self.image.size == size else self.image.crop((0, 0, *size))
 
 # --- 1. who painted what ---
 

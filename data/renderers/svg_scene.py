@@ -81,7 +81,9 @@ def _shape(marks, pen, canvas):
     points = points or [point for path, _ in mark["paths"] for point in path]
     is_text = mark["text_token"] is not None
     box, clip = bounds_of(points), mark["clip"]
-    shape = {"type": "text" if is_text else mark["tag"], "box": fraction(box),
+    if mark["tag"] == "path" and _flat(points):
+        mark = mark | {"fill": None}            # a line has nothing to fill
+    shape = {"type": "text" if is_text else _kind(mark, box), "box": fraction(box),
              "stroke_width": six(mark["stroke_width"] / canvas[0]),
              "opacity": six(mark["opacity"]), **{key: mark[key] for key in (
                  "fill", "fill_opacity", "stroke", "stroke_opacity", "dash")},
@@ -118,6 +120,39 @@ def _shape(marks, pen, canvas):
         outline += [(x / canvas[0], y / canvas[1]) for x, y in path]
     shape |= {"outline": outline, "closed": all(closed for _, closed in mark["paths"])}
     return shape | {"starts": starts} if len(starts) > 1 else shape
+
+
+def _flat(points):
+    """Whether all points lie on one line."""
+    points = np.asarray(points, float) - points[0]
+    far = points[np.hypot(*points.T).argmax()]
+    return bool(np.abs(points @ (-far[1], far[0])).max() <= 1e-6 * max(1.0, far @ far))
+
+
+def _kind(mark, box):
+    """What an outline is, whichever element drew it: a path may be a circle, a rectangle, a line.
+
+    A path that is none of these, and images, keep the name of their element.
+    """
+    if mark["tag"] not in ("path", "polygon", "polyline", "circle", "ellipse") or \
+            len(mark["paths"]) != 1:
+        return mark["tag"]
+    points, closed = mark["paths"][0]
+    points = np.asarray(points, float)
+    points = points[:-1] if len(points) > 2 and np.allclose(points[0], points[-1]) else points
+    width, height = box[2] - box[0], box[3] - box[1]
+    if len(points) == 2 or len(points) > 2 and _flat(points):
+        return "line" if len(points) == 2 else mark["tag"]
+    if len(points) >= 12 and min(width, height) > 0:
+        middle = (box[0] + width / 2, box[1] + height / 2)
+        reach = (((points - middle) / (width / 2, height / 2)) ** 2).sum(1)
+        if abs(reach - 1).max() < 0.02:
+            return "circle" if abs(width / height - 1) < 0.01 else "ellipse"
+    if not closed and mark["stroke"] or len(points) > 12:
+        return mark["tag"]
+    corners = sorted({(round(x, 3), round(y, 3)) for x, y in points})
+    straight = [abs(points - np.roll(points, 1, 0)).min(1).max() < 1e-3]
+    return "rect" if len(points) == len(corners) == 4 and all(straight) else "polygon"
 
 
 def _style(mark, canvas):
