@@ -10,6 +10,11 @@ Inference* (`--source infer`, or `--mix 0.5` for half of the pairs): a policy ge
 writes code at temperature 1, with errors of its own. The programs are drawn by `data.worlds`, or
 are those of a public data set (data/hub.py).
 
+Every picture is drawn in a style of its own (data/worlds/drawing.py): the margins, letters and
+lines of two equivalent pictures differ. With `--styles 0` the pictures of one program have one
+style. Training sets hold no program that is held out (`worlds.is_held_out`), and sets made with
+`--held_out` hold no others.
+
 The folder gets `pairs.jsonl` (VC-RewardBench's fields plus both programs), `images/*.png` and
 `config.json`. Same seed, same bytes. The same command continues a killed build. With `--source
 infer` the bytes are the same only on one machine with as many threads: a policy's samples depend on
@@ -40,7 +45,9 @@ class Settings:
     seed: int = flag(0, "same seed, same bytes")
     out: str = flag("runs/pairs", "folder to make or to go on with")
     variants: int = flag(1, "damaged copies of each program")
-    equal: float = flag(0.12, "share of edited pairs that are the same picture")
+    equal: float = flag(0.12, "share of edited pairs without an error")
+    styles: float = flag(1.0, "share of programs whose pictures each have a style of their own")
+    held_out: bool = flag(False, "draw the programs that no training set holds")
     programs: str = flag("worlds", "worlds, or a set of data/hub.py: SET, SET=FOLDER")
     source: str = flag("edit", "of errors: edit, or infer (a policy's own)")
     mix: float = flag(1.0, "share of --source infer; the rest are edits")
@@ -57,6 +64,7 @@ from tqdm import tqdm
 from data import compare, edit, hub, worlds
 from data.models import Chat, drawing_size, fit, preset_for
 from data.pairs import Example, Pair, annotation, hold_out, read_pairs
+from data.worlds.drawing import DrawingStyle
 from data.worlds.style import CodeStyle
 from render import TASKS, RenderError, Rendering, draw_alike, extract_code, render_many
 from visual_erm import code_messages
@@ -68,14 +76,16 @@ ERRORS = ((1, 0.45), (2, 0.3), (3, 0.15), (4, 0.1))  # number of damages, share 
 # --- 1. examples in memory ---
 
 
-def draw_examples(task: str, n: int, level: int, seed: str) -> list[Example]:
-    """`n` rendered programs of a world, each in a style of its own (data/worlds/style.py).
+def draw_examples(task: str, n: int, level: int, seed: str,
+                  held_out: bool = False) -> list[Example]:
+    """`n` rendered programs of a world, each written in a style of its own (data/worlds/style.py).
 
-    Same arguments, same pictures.
+    `held_out`: those that no training set holds. Same arguments, same pictures.
     """
     rng = random.Random(f"{seed}/{level}/{task}")
     styles = random.Random(f"{seed}/{level}/{task}/hands")
-    programs = [CodeStyle(styles).write(task, worlds.draw(task, level, rng)) for _ in range(n)]
+    programs = [CodeStyle(styles).write(task, worlds.draw(task, level, rng, held_out))
+                for _ in range(n)]
     renderings = render_many([(task, code) for code in programs], size=SIZES[level])
     return [Example(task, drawn.image, SIZES[level], code, drawn.scene)
             for code, drawn in zip(programs, renderings) if isinstance(drawn, Rendering)]
@@ -90,7 +100,7 @@ def reference_examples(pairs: list[Pair], preset: dict) -> Iterator[Example]:
     distinct = {pair.reference.path: pair for pair in pairs if not pair.reference.is_policy_output}
     left = iter(distinct.values())
     while some := list(islice(left, CHUNK)):
-        examples = []
+        examples, drawings = [], []
         for pair in some:
             if not pair.reference.code:
                 raise InputError(f"{pair.id} has no gt_code, so nothing can be compared with it "
@@ -98,7 +108,8 @@ def reference_examples(pairs: list[Pair], preset: dict) -> Iterator[Example]:
             image = pair.reference.load()
             size = drawing_size(image, preset)
             examples.append(Example(pair.task, image, size, pair.reference.code, id=pair.id))
-        for example, drawn in zip(examples, draw_alike(examples, [e.code for e in examples])):
+            drawings.append(pair.reference.drawing)
+        for example, drawn in zip(examples, draw_alike(examples, drawings)):
             if isinstance(drawn, Rendering):
                 example.image, example.scene = drawn.image, drawn.scene
                 yield example
@@ -111,8 +122,7 @@ def train_and_held(tasks: list[str], data: str, level: int, seed: int, num_train
     """(examples to learn from, examples held out), so many of each task.
 
     They are drawn at `level`, or are the references of the folders `data`. Those held out are the
-    same for every seed. Of `data` no program has a copy on the other side. Of drawn icons perhaps
-    one in sixty has. Raises InputError if there are not enough.
+    same for every seed. No program has a copy on the other side. Raises InputError if there are not enough.
     """
     train, held = [], []
     pairs = {pair.reference.path: pair for pair in (read_pairs(data) if data else [])}
@@ -124,7 +134,7 @@ def train_and_held(tasks: list[str], data: str, level: int, seed: int, num_train
             keep = list(islice(reference_examples(held_pairs, preset), num_held))
         else:
             learn = draw_examples(task, num_train, level, f"rl/{seed}")
-            keep = draw_examples(task, num_held, level, "rl/held")
+            keep = draw_examples(task, num_held, level, "rl/held", held_out=True)
         if not learn or not keep:
             raise InputError(f"{data} has not enough pictures of the task {task} to learn from "
                              "some and hold out others; lower --eval_images or give more.")
@@ -165,11 +175,13 @@ class Family:
     number: int
     programs: list[str | None]  # the true one first
     pairs: list[tuple[int, int]]  # (index of the reference, index of the rendering)
+    styles: list[DrawingStyle]  # in which each program is drawn
     origin: str | None = None
     pictures: list[Rendering | RenderError | None] = field(init=False)  # None: not drawn yet
 
     def __post_init__(self):
         self.pictures = [None] * len(self.programs)
+        self.drawings = [""] * len(self.programs)  # the programs in their styles
         self.drafts = {i for i, code in enumerate(self.programs) if code is None}
 
 
@@ -180,14 +192,18 @@ def make_family(settings: Settings, program: Program) -> Family:
     which = random.Random(f"infer/{settings.seed}/{settings.level}/{task}/{number}")
     drawn = program.code is None
     kinds = edit.LEVEL_1[task] if settings.level == 1 and drawn else None
-    programs = [worlds.draw(task, settings.level, rng) if drawn else program.code]
+    programs = [worlds.draw(task, settings.level, rng, settings.held_out) if drawn
+                else program.code]
     for _ in range(settings.variants):
         if settings.source == "infer" and which.random() < settings.mix:
             programs.append(None)
             continue
         counts, shares = zip(*ERRORS)
         n = rng.choices(counts, shares)[0]
-        programs.append(edit.damage(task, programs[0], rng, kinds, n)[0])
+        damaged = edit.damage(task, programs[0], rng, kinds, n)[0]
+        while drawn and not settings.held_out and worlds.is_held_out(damaged):
+            damaged = edit.damage(task, programs[0], rng, kinds, n)[0]
+        programs.append(damaged)
     pairs = [(0, i) for i in range(1, len(programs))]
     if settings.variants > 1:
         pairs += [(b, a) for a, b in pairs]
@@ -195,9 +211,14 @@ def make_family(settings: Settings, program: Program) -> Family:
     for a, b in pairs:
         # a policy makes its own copies
         edited = programs[a] is not None and programs[b] is not None
-        equal = edited and rng.random() < settings.equal
-        kept.append((a, a if equal else b))
-    return Family(task, number, programs, kept, program.origin)
+        if edited and rng.random() < settings.equal:  # the same program in another style
+            programs.append(programs[a])
+            b = len(programs) - 1
+        kept.append((a, b))
+    own = rng.random() < settings.styles
+    styles = [DrawingStyle(rng) for _ in programs]
+    return Family(task, number, programs, kept, styles if own else styles[:1] * len(styles),
+                  program.origin)
 
 
 def load_policy(settings: Settings) -> Callable:
@@ -223,8 +244,9 @@ def draw(families: list[Family], size: int | tuple[int, int]) -> None:
     for family in families:
         for i, code in enumerate(family.programs):
             if code is not None and not family.pictures[i]:
+                family.drawings[i] = family.styles[i].draw(family.task, code)
                 todo.append((family, i))
-    jobs = [(family.task, family.programs[i]) for family, i in todo]
+    jobs = [(family.task, family.drawings[i]) for family, i in todo]
     for (family, i), picture in zip(todo, render_many(jobs, size=size)):
         family.pictures[i] = picture
 
@@ -293,6 +315,7 @@ def family_rows(family: Family, images: Path) -> list[dict]:
                "gt_img_path": f"images/{name}-{a}.png", "pred_img_path": f"images/{name}-{b}.png",
                "human_errors": label(family.pictures[a], family.pictures[b]),
                "gt_code": family.programs[a], "pred_code": family.programs[b],
+               "gt_drawing": family.drawings[a], "pred_drawing": family.drawings[b],
                "source": "infer" if family.drafts & {a, b} else "edit"}
         if drafts := [side for side, i in (("gt", a), ("pred", b)) if i in family.drafts]:
             row["policy_output"] = drafts

@@ -2,7 +2,8 @@
 
 A folder of pairs holds `pairs.jsonl` and its images. A line has the fields of VC-RewardBench (`id`
 or `idx`, `category`, `gt_img_path`, `pred_img_path`, `human_errors`) and, where data.build wrote
-it, both programs (`gt_code`, `pred_code`), `source` and `policy_output`.
+it, both programs (`gt_code`, `pred_code`), the programs in the style in which they were drawn
+(`gt_drawing`, `pred_drawing`), `source` and `policy_output`.
 """
 import json
 import os
@@ -30,11 +31,15 @@ class Example:
 
 @dataclass
 class Picture:
-    """One side of a pair: an image file and, if it is known, the program that drew it."""
+    """One side of a pair: an image file and, if it is known, its program."""
 
     path: Path
     code: str = ""
     is_policy_output: bool = False  # a policy wrote the program: nothing to learn to write
+    drawing: str = ""  # what drew the image: `code`, or `code` in a style of drawing
+
+    def __post_init__(self):
+        self.drawing = self.drawing or self.code
 
     def load(self) -> Image.Image:
         """The picture in RGB. Raises InputError."""
@@ -70,6 +75,8 @@ class Pair:
             line[f"{name}_img_path"] = os.path.relpath(side.path, folder)
         line["human_errors"] = annotation(self.truth.errors)
         line |= {f"{name}_code": side.code for name, side in sides.items()}
+        line |= {f"{name}_drawing": side.drawing for name, side in sides.items()
+                 if side.drawing != side.code}
         line["source"] = self.source
         if drafts := [name for name, side in sides.items() if side.is_policy_output]:
             line["policy_output"] = drafts
@@ -157,13 +164,15 @@ def _pair(file: Path, where: str, row: dict, check_images: bool) -> Pair:
     drafts = row.get("policy_output") or ()
     sides = []
     for side in ("gt", "pred"):
-        name, code = row.get(f"{side}_img_path"), row.get(f"{side}_code")
+        name = row.get(f"{side}_img_path")
+        code, drawing = (row.get(f"{side}_{key}") for key in ("code", "drawing"))
         if not isinstance(name, str):
             raise InputError(f"{where}: {side}_img_path is missing or not text.")
         path = file.parent / name
         if check_images and not path.is_file():
             raise InputError(f"{where}: there is no image {path}.")
-        sides.append(Picture(path, code if isinstance(code, str) else "", side in drafts))
+        code, drawing = (text if isinstance(text, str) else "" for text in (code, drawing))
+        sides.append(Picture(path, code, side in drafts, drawing))
     truth = Verdict.of(task, errors or [])
     names = {key: row[key] for key in ("id", "idx", "category") if key in row}
     name = str(row.get("id", row.get("idx", "")))

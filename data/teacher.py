@@ -235,7 +235,7 @@ def drawn_pairs(pairs: list[Pair], codes: list[str]) -> Iterator[tuple]:
             image = pair.reference.load()
             size = image.size if image.width == image.height else max(image.size)
             examples.append(Example(pair.task, image, size))
-        true = draw_alike(examples, [pair.reference.code for pair in part])
+        true = draw_alike(examples, [pair.reference.drawing for pair in part])
         yield from zip(part, true, draw_alike(examples, codes[start:start + CHUNK]))
 
 
@@ -246,7 +246,7 @@ def label_rows(pairs: list[Pair], verdicts: list[Verdict], out: Path,
                left: Counter) -> list[dict]:
     """Rows with the teacher's errors after both filters; `left` counts what is left out."""
     made = []
-    drawn = drawn_pairs(pairs, [pair.rendering.code for pair in pairs])
+    drawn = drawn_pairs(pairs, [pair.rendering.drawing for pair in pairs])
     for verdict, (pair, *renderings) in zip(verdicts, drawn):
         if not verdict.readable or not all(isinstance(one, Rendering) for one in renderings):
             left["pairs: unreadable, cut off, or a program that does not render"] += 1

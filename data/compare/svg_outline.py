@@ -192,14 +192,14 @@ def _small_move(true, found):
     chosen = np.unique(np.linspace(0, len(true) - 1, min(len(true), GUESSES)).astype(int))
     guesses = [STILL]
     for n, i in enumerate(chosen):
-        guesses.append((1.0, 1.0, *(middles[0][i] - middles[1][i])))
+        guesses.append((1.0, 1.0, *map(float, middles[0][i] - middles[1][i])))
         for j in chosen[n + 1:]:
             spans = [np.hypot(*(side[i] - side[j])) for side in middles]
             if min(spans) > 0.05 and abs(spans[0] / spans[1] - 1) < 2 * WHOLE:
-                scale = spans[0] / spans[1]
+                scale = float(spans[0] / spans[1])
                 twice = [side[i] + side[j] for side in middles]
                 shift = (twice[0] - scale * twice[1]) / 2
-                guesses.append((scale, scale, *shift))
+                guesses.append((scale, scale, *map(float, shift)))
     best = 0, 0, 0.0, ()
     for guess in guesses:
         away = float(_rest(found, found, guess).max())

@@ -41,7 +41,6 @@ from data.compare import compare
 from data.experiments.visible import SHIFT, differing
 from render import Rendering, render_many
 
-
 # --- 1. what an edit is called ---
 
 # kind of edit -> (category, regular expression for the description)

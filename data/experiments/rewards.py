@@ -213,7 +213,8 @@ def hacking(settings: Settings) -> None:
     fig, axes = plt.subplots(len(worst), 3, figsize=(7, 2.6 * len(worst)), squeeze=False,
                              layout="constrained")
     for row, (reward, hacked) in zip(axes, sorted(worst.items())):
-        example = draw_examples(hacked.task, hacked.number + 1, 1, "rl/held")[hacked.number]
+        example = draw_examples(hacked.task, hacked.number + 1, 1, "rl/held",
+                                held_out=True)[hacked.number]
         programs = {"before": hacked.before, "after": hacked.after}
         renderings = draw_alike([example] * 2, [code for code, _, _ in programs.values()])
         title = f"{reward}: {hacked.task} {hacked.number + 1}"

@@ -18,6 +18,7 @@ everything at once. All data is written out in the programs.
     >>> import random
     >>> print(draw("svg", 1, random.Random(1)))  # doctest: +SKIP
 """
+import hashlib
 import random
 from functools import partial
 
@@ -27,15 +28,27 @@ from data.worlds.level1 import TASKS, chart_level1, svg_level1, table_level1
 from data.worlds.tables import draw_table
 
 
-def draw(task: str, level: int, rng: random.Random) -> str:
+HELD_OUT = 8  # of 256 programs
+
+
+def is_held_out(code: str) -> bool:
+    """Whether a program is for tests only: its hash decides, so it is in no training set."""
+    return hashlib.sha256(code.encode()).digest()[0] < HELD_OUT
+
+
+def draw(task: str, level: int, rng: random.Random, held_out: bool | None = None) -> str:
     """Source code of one random program of `task` at `level` 1, 2 or 3, drawn with `rng`.
 
-    Raises ValueError for an unknown task or level.
+    `held_out`: only programs that are held out, or only such that are not. Raises ValueError for an
+    unknown task or level.
     """
     if (task, level) not in WORLDS:
         raise ValueError(f"no world for task {task!r} at level {level!r}: "
                          f"tasks {', '.join(TASKS)}, levels 1, 2, 3")
-    return WORLDS[task, level](rng)
+    while True:
+        code = WORLDS[task, level](rng)
+        if held_out in (None, is_held_out(code)):
+            return code
 
 
 WORLDS = {

@@ -121,8 +121,8 @@ def _shape1(rng, x, y):
 
 
 def svg_level1(rng: random.Random) -> str:
-    """One drawing of up to four shapes in a grid of 3 x 3; some have a background."""
-    cells = sorted(rng.sample(range(9), rng.randint(1, 4)))  # 3 x 3 grid, in reading order
+    """One drawing of two to four shapes in a grid of 3 x 3; some have a background."""
+    cells = sorted(rng.sample(range(9), rng.randint(2, 4)))  # 3 x 3 grid, in reading order
     out = []
     if rng.random() < 0.3:
         back = rng.choice(("lightyellow", "lightblue", "lightgray"))
