@@ -49,8 +49,9 @@ if __name__ == "__main__":
 
 from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards
-from data.models import Chat, drawing_size, find_folder, fit, preset_for
+from data.models import READ, Chat, drawing_size, find_folder, fit, preset_for
 from data.pairs import Example, load_image, read_pairs
+from data.reading import judge_by_reading
 from data.report import html_report, pair_card, verdict_lines
 from render import Rendering, draw_alike, extract_code
 
@@ -137,7 +138,15 @@ def revise_messages(task: str, image: Image.Image, code: str, feedback: str) -> 
 
 
 class VisualERM(Chat):
-    """The judge: `VisualERM("data/tiny/judge").judge([("chart", one, other)])` -> [Verdict]."""
+    """The judge: `VisualERM("data/tiny/judge").judge([("chart", one, other)])` -> [Verdict].
+
+    "read:data/tiny/judge" is the same model as a judge that reads, then measures: data/reading.py.
+    """
+
+    def __init__(self, model, *arguments, **keywords):
+        self.reads = isinstance(model, str) and model.startswith(READ)
+        super().__init__(model.removeprefix(READ) if self.reads else model, *arguments,
+                         **keywords)
 
     def judge(self, pairs: list[tuple[str, Image.Image, Image.Image]]) -> list[Verdict]:
         """Verdicts on `pairs` of (task, reference, rendering), in their order.
@@ -145,6 +154,8 @@ class VisualERM(Chat):
         A server's reply that fails three times becomes an unreadable verdict with the reason in its
         notes, so that one bad reply does not cost a run. InputError if every reply fails.
         """
+        if self.reads:
+            return judge_by_reading(self.read, pairs, self.preset)
         tasks, conversations = [], []
         for task, *images in pairs:
             tasks.append(task)
@@ -157,6 +168,11 @@ class VisualERM(Chat):
             silent = Verdict(task, readable=False, notes=[why_not])
             verdicts.append(silent if why_not else Verdict.parse(task, answer))
         return verdicts
+
+    def read(self, pictures: list[tuple[str, Image.Image]]) -> list[str]:
+        """The likeliest program of each (task, picture)."""
+        return self.write([code_messages(task, fit(image, self.preset["canvas"]))
+                           for task, image in pictures])
 
 
 # --- 3. the reward (Eq. 3-5) ---

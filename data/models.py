@@ -35,6 +35,7 @@ BROKEN = OSError, ValueError, KeyError, RuntimeError, SafetensorError
 #   quantize      the base in 4 bits
 #   gpu           GB of GPU memory needed
 LANGUAGE_LAYERS = r".*language_model.*_proj"
+READ = "read:"  # before the name of a judge that reads, then measures (data/reading.py)
 PRESETS = {
     "tiny": dict(
         model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
@@ -72,7 +73,7 @@ def preset_for(name: str, *models: str) -> dict:
     `models`: folders, hub names or URLs; "" stands for the preset's own model.
     Raises InputError as `choose_preset`.
     """
-    named = [model for model in models if model]
+    named = [model.removeprefix(READ) for model in models if model]
     remote = list(map(is_url, named))
     big = any(far or not Path(find_folder(model)).is_dir() for model, far in zip(named, remote))
     everywhere = all(remote) and len(named) == len(models)

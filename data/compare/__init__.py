@@ -137,8 +137,17 @@ def fidelity_or_zero(scene_true: dict, scene_pred: dict | None) -> float:
     The second scene comes from a program that may have been written to break the comparison. It
     must not end a training run.
     """
+    return _or_counted(fidelity, scene_true, scene_pred) or 0.0
+
+
+def errors_or_none(scene_true: dict, scene_pred: dict) -> list[Discrepancy] | None:
+    """`compare`, or None, counted and logged as above, where it raises."""
+    return _or_counted(compare, scene_true, scene_pred)
+
+
+def _or_counted(measure, scene_true, scene_pred):
     try:
-        return fidelity(scene_true, scene_pred)
+        return measure(scene_true, scene_pred)
     except Exception as error:
         last = error.__traceback__
         while last.tb_next:
@@ -148,7 +157,7 @@ def fidelity_or_zero(scene_true: dict, scene_pred: dict | None) -> float:
         logging.getLogger(__name__).warning(
             "A comparison failed and is worth 0 (%d so far): %s in %s: %.200s",
             failures.total(), type(error).__name__, place, error)
-        return 0.0
+        return None
 
 
 def _examine(true, pred):

@@ -199,17 +199,21 @@ def drawn(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, p
     return answers, render_many(jobs, size=SIZES[1])
 
 
-def exact(pair: Pair, rendering: Rendering | RenderError) -> bool:
-    """Whether a rendering is the pair's reference to the pixel."""
-    return isinstance(rendering, Rendering) and \
-        rendering.image.tobytes() == pair.reference.load().tobytes()
+def references(pairs: list[Pair]) -> list[Rendering | RenderError]:
+    """The references of `pairs`, drawn again for their scenes."""
+    return render_many([(pair.task, pair.reference.drawing) for pair in pairs], size=SIZES[1])
+
+
+def exact(true: Rendering, made: Rendering | RenderError) -> bool:
+    """Whether a program that was read draws the same picture, in whatever style."""
+    return isinstance(made, Rendering) and not compare(true.scene, made.scene)
 
 
 def copies(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, held: list[Pair],
            path: Path) -> dict:
-    """Share of references in `held` drawn to the pixel, by task; every answer goes to `path`."""
+    """Share of references in `held` read without a slip, by task; every answer goes to `path`."""
     answers, renderings = drawn(model, processor, held, tokens=160)
-    right = [exact(pair, rendering) for pair, rendering in zip(held, renderings)]
+    right = list(map(exact, references(held), renderings))
     texts = [f"{'right' if good else 'WRONG'}\n{pair.reference.code}\n---\n{answer}"
              for good, answer, pair in zip(right, answers, held)]
     write_text(path, "\n\n".join(texts))
@@ -224,7 +228,7 @@ def copies(model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor, 
 def score(folder: str, model: Qwen3VLForConditionalGeneration, processor: Qwen3VLProcessor) -> None:
     """Print how well the model draws the references in `folder`, by task.
 
-    Exact to the pixel, programs that render and fidelity are of the likeliest programs; `sampled`
+    Exact (no error), programs that render and fidelity are of the likeliest programs; `sampled`
     is the fidelity of one program for each picture sampled at temperature 1, as reinforcement
     learning samples.
     """
@@ -232,7 +236,7 @@ def score(folder: str, model: Qwen3VLForConditionalGeneration, processor: Qwen3V
     torch.manual_seed(0)
     _, likeliest = drawn(model, processor, pairs, temperature=0.0)
     _, sampled = drawn(model, processor, pairs, temperature=1.0)
-    true = render_many([(pair.task, pair.reference.code) for pair in pairs], size=SIZES[1])
+    true = references(pairs)
     print("| task | images | exact | rendered | fidelity | sampled |\n"
           "| --- | --- | --- | --- | --- | --- |")
     for task in (*CATEGORIES, "all"):
@@ -240,7 +244,7 @@ def score(folder: str, model: Qwen3VLForConditionalGeneration, processor: Qwen3V
         if not chosen:
             continue
         n = len(chosen)
-        copied = sum(exact(pairs[i], likeliest[i]) for i in chosen)
+        copied = sum(exact(true[i], likeliest[i]) for i in chosen)
         rendered = sum(isinstance(likeliest[i], Rendering) for i in chosen)
         points = [sum(fidelity(true[i].scene, made[i].scene) for i in chosen) / n
                   for made in (likeliest, sampled)]

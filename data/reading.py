@@ -1,0 +1,50 @@
+"""A judge that reads, then measures: both pictures become programs, and those are compared exactly.
+
+The paper's judge looks at two pictures and writes what differs. This one writes each picture down
+as a program (it is asked what a policy is asked), the programs are rendered, and `data.compare`
+makes the verdict from their scenes. Its eyes are the model's, its arithmetic is the yardstick's:
+margins and fonts of a picture are gone once it is read. Any model that can read a picture will do.
+
+    python -m data.bench data/bench --judge read:data/tiny/judge --judge data/tiny/judge
+"""
+from collections.abc import Callable
+
+from PIL import Image
+
+from data.compare import errors_or_none
+from data.models import drawing_size
+from data.pairs import Example
+from data.verdict import Verdict
+from render import Rendering, draw_alike, extract_code
+
+
+def judge_by_reading(read: Callable[[list], list[str]], pairs: list[tuple],
+                     preset: dict) -> list[Verdict]:
+    """Verdicts on `pairs` of (task, reference, rendering), in their order.
+
+    `read`: [(task, picture)] -> answers that hold a program each. A picture that occurs more than
+    once is read once. A verdict is unreadable, with the reason in its notes, where one of the two
+    programs cannot be drawn.
+    """
+    numbers: dict[tuple[str, bytes], int] = {}
+    pictures: list[tuple[str, Image.Image]] = []
+    sides = []
+    for task, *images in pairs:
+        for image in images:
+            key = task, image.tobytes()
+            if key not in numbers:
+                numbers[key] = len(pictures)
+                pictures.append((task, image))
+        sides.append([numbers[task, image.tobytes()] for image in images])
+    answers = read(pictures)
+    codes = [extract_code(task, answer) for (task, _), answer in zip(pictures, answers)]
+    examples = [Example(task, image, drawing_size(image, preset)) for task, image in pictures]
+    drawn = draw_alike(examples, codes)
+    verdicts = []
+    for (task, *_), (i, j) in zip(pairs, sides):
+        raw = f"{codes[i]}\n\n{codes[j]}"
+        unread = [f"{name}: its reading cannot be drawn ({drawn[k]})" for name, k
+                  in (("reference", i), ("rendering", j)) if not isinstance(drawn[k], Rendering)]
+        errors = None if unread else errors_or_none(drawn[i].scene, drawn[j].scene)
+        verdicts.append(Verdict(task, errors or [], errors is not None, raw, unread))
+    return verdicts
