@@ -195,7 +195,6 @@ def refine_one(path: str, settings: Settings, preset: dict) -> None:
                       "verdicts": {"": one.verdict},
                       "texts": {"code": one.code, "feedback": one.feedback}})
     best, out = answer_of(history, settings.keep), Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
     code = out / f"answer.{SUFFIX[settings.task]}"
     runs.write_text(code, best.code + "\n")
     film_strip(frames).save(out / "strip.png")

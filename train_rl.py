@@ -47,7 +47,7 @@ class Settings:
     preset: str = flag("tiny", "tiny, 2b or 8b")
     model: str = flag(None, "base: folder or hub name; default: preset's")
     judge: str = flag(None, "adapter of the base, other model, URL; default: the preset's")
-    encoder: str = flag("", "vision encoder of the reward `vision`; default: the tiny base's own")
+    encoder: str = flag("", "encoder of `vision`; `tower`: the base's; default: EfficientNet")
     level: int = flag(1, "difficulty of the pictures that are drawn")
     data: str = flag("", "folders of pairs whose references to take instead")
     num_train: int = flag(512, "pictures to learn from, for each task", "--images")

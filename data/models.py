@@ -324,6 +324,8 @@ class Chat:
         self.preset, self.server, self.base, self.patience = preset, None, None, patience
         self.adapter = None  # to be on while it answers; "": none; None: as the model is
         self.tokens = 0  # written so far, stop tokens included
+        self.reads = isinstance(model, str) and model.startswith(READ)
+        model = model.removeprefix(READ) if self.reads else model
         if not isinstance(model, str):
             self.model, self.processor = model
         elif is_url(model):

@@ -12,19 +12,19 @@ from collections.abc import Callable
 from PIL import Image
 
 from data.compare import errors_or_none
-from data.models import drawing_size
+from data.models import Chat, drawing_size, fit
 from data.pairs import Example
 from data.verdict import Verdict
 from render import Rendering, draw_alike, extract_code
 
 
-def judge_by_reading(read: Callable[[list], list[str]], pairs: list[tuple],
-                     preset: dict) -> list[Verdict]:
+def judge_by_reading(reader: Chat, pairs: list[tuple],
+                     messages: Callable[[str, Image.Image], list]) -> list[Verdict]:
     """Verdicts on `pairs` of (task, reference, rendering), in their order.
 
-    `read`: [(task, picture)] -> answers that hold a program each. A picture that occurs more than
-    once is read once. A verdict is unreadable, with the reason in its notes, where one of the two
-    programs cannot be drawn.
+    `messages`: the conversation that asks `reader` for the program of a (task, picture). A picture
+    that occurs more than once is read once. A verdict is unreadable, with the reason in its notes,
+    where one of the two programs cannot be drawn.
     """
     numbers: dict[tuple[str, bytes], int] = {}
     pictures: list[tuple[str, Image.Image]] = []
@@ -36,9 +36,10 @@ def judge_by_reading(read: Callable[[list], list[str]], pairs: list[tuple],
                 numbers[key] = len(pictures)
                 pictures.append((task, image))
         sides.append([numbers[task, image.tobytes()] for image in images])
-    answers = read(pictures)
+    canvas = reader.preset["canvas"]
+    answers = reader.write([messages(task, fit(image, canvas)) for task, image in pictures])
     codes = [extract_code(task, answer) for (task, _), answer in zip(pictures, answers)]
-    examples = [Example(task, image, drawing_size(image, preset)) for task, image in pictures]
+    examples = [Example(task, image, drawing_size(image, reader.preset)) for task, image in pictures]
     drawn = draw_alike(examples, codes)
     verdicts = []
     for (task, *_), (i, j) in zip(pairs, sides):

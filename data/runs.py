@@ -102,6 +102,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
     So a program that is killed while it writes leaves the old file.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary

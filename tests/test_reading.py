@@ -14,6 +14,17 @@ OTHER = TRUE.replace("red", "blue")
 PRESET = PRESETS["tiny"]
 
 
+class Reader:
+    """Answers what it is told to."""
+
+    def __init__(self, answers):
+        self.answers, self.asked, self.preset = answers, [], PRESET
+
+    def write(self, conversations):
+        self.asked += conversations
+        return self.answers
+
+
 def picture(code):
     return render("svg", code, size=(128, 128)).image
 
@@ -27,21 +38,18 @@ def picture(code):
 ])
 def test_the_verdict_is_measured_on_the_programs_that_were_read(answers, readable, severities):
     pair = "svg", picture(TRUE), picture(OTHER)
-    verdict, = judge_by_reading(lambda pictures: answers, [pair], PRESET)
+    verdict, = judge_by_reading(Reader(answers), [pair], code_messages)
     assert verdict.readable == readable
     assert [error.severity for error in verdict.errors] == severities
     assert bool(verdict.notes) != readable
 
 
 def test_a_picture_is_read_once():
-    shown = []
-
-    def read(pictures):
-        shown.extend(pictures)
-        return [TRUE] * len(pictures)
     one, other = picture(TRUE), picture(OTHER)
-    verdicts = judge_by_reading(read, [("svg", one, other), ("svg", one, one.copy())], PRESET)
-    assert len(shown) == 2 and len(verdicts) == 2
+    reader = Reader([TRUE, OTHER])
+    verdicts = judge_by_reading(reader, [("svg", one, other), ("svg", one, one.copy())],
+                                code_messages)
+    assert len(reader.asked) == 2 and [verdict.severity for verdict in verdicts] == [2, 0]
 
 
 def test_judge_by_name(monkeypatch):

@@ -568,7 +568,9 @@ def test_vision_encoders(folder, tmp_path):
         assert encoder.features(picture()).shape == (width,)
         assert encoder.similarity(picture(), picture()) == pytest.approx(1, abs=1e-5)
         assert encoder.similarity(picture(), picture("blue", at=60)) < 0.99999
-    assert VisionEncoder().name == "data/tiny/base"
+    assert VisionEncoder().name == "efficientnet-lite0"
+    assert VisionEncoder().features(picture()).shape == (1280,)
+    assert VisionEncoder("tower").features(picture()).shape == (128,)
     values = baseline_rewards("table", picture(), picture(), T.format("a"), T.format("x"))
     assert values == {"text": pytest.approx(1 - 1 / 44), "teds": pytest.approx(2 / 3),
                       "teds_s": 1.0, "vision_encoder": None, "ssim": pytest.approx(1)}

@@ -65,7 +65,7 @@ from transformers import (
 )
 
 from data.build import SIZES
-from data.compare import fidelity
+from data.compare import compare, fidelity
 from data.models import Qwen3VLProcessor, choose_device, generate, has_bfloat16, load_model
 from data.optim import MuonAdamW
 from data.pairs import Pair, Picture, hold_out, read_pairs

@@ -27,7 +27,6 @@ from data.worlds.icons import draw_svg
 from data.worlds.level1 import TASKS, chart_level1, svg_level1, table_level1
 from data.worlds.tables import draw_table
 
-
 HELD_OUT = 8  # of 256 programs
 
 
