@@ -39,7 +39,8 @@ def judge_by_reading(reader: Chat, pairs: list[tuple],
     canvas = reader.preset["canvas"]
     answers = reader.write([messages(task, fit(image, canvas)) for task, image in pictures])
     codes = [extract_code(task, answer) for (task, _), answer in zip(pictures, answers)]
-    examples = [Example(task, image, drawing_size(image, reader.preset)) for task, image in pictures]
+    examples = [Example(task, image, drawing_size(image, reader.preset))
+                for task, image in pictures]
     drawn = draw_alike(examples, codes)
     verdicts = []
     for (task, *_), (i, j) in zip(pairs, sides):
