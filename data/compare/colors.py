@@ -1,6 +1,7 @@
 """Colours as a reader sees them: how far apart they are, and what they are called."""
 import math
 import re
+from functools import lru_cache
 
 from data.compare.ledger import COLOR, Ledger, partial, severity
 
@@ -17,6 +18,7 @@ NAMED = {  # the words for colours; the second value is Matplotlib's default of 
 }
 
 
+@lru_cache(20_000)
 def lab(color: str) -> tuple[float, float, float]:
     """CIE Lab (D65) of "#rrggbb": (lightness 0-100, a, b)."""
     linear = []
@@ -30,6 +32,7 @@ def lab(color: str) -> tuple[float, float, float]:
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
 
 
+@lru_cache(20_000)
 def color_distance(a: str | None, b: str | None) -> float:
     """Distance of two colours in CIE Lab: 2 is just visible, red to blue is 176.
 
@@ -46,11 +49,13 @@ def _is_color(color):
     return isinstance(color, str) and re.fullmatch(r"#[0-9a-f]{6}", color) is not None
 
 
+@lru_cache(20_000)
 def color_name(color: str | None) -> str:
     """The nearest of about twenty colour words; "none" for no paint, other words unchanged."""
     if not _is_color(color):
         return color or "none"
-    return min((color_distance(color, code), word)
+    here = lab(color)
+    return min((math.dist(here, lab(code)), word)
                for word, codes in NAMED.items() for code in codes)[1]
 
 

@@ -78,6 +78,8 @@ class Marks:
         ours, theirs = self.t["marks"], self.p["marks"]
         self.points = {id(mark): items(mark, axes)
                        for axes in (self.p, self.t) for mark in axes["marks"]}
+        # Of long curves, and of many, some points tell enough.
+        self.told_by = min(100, max(8, 20_000 // (1 + len(ours) * len(theirs))))
         pairs = assign(ours, theirs, self.distance, gap=0.5, key=repr, most=FEW)
         single = len(ours) == 1
         kinds = {(kind(ours[i]), kind(theirs[j])) for i, j in pairs if None not in (i, j)}
@@ -148,7 +150,7 @@ class Marks:
             return 2.0
         ours, theirs = self.points[id(a)], self.points[id(b)]
         off = [1.0] * abs(len(ours) - len(theirs))
-        step = 1 + min(len(ours), len(theirs)) // 100  # of a long curve some points tell enough
+        step = 1 + min(len(ours), len(theirs)) // self.told_by
         off += [min(1, self.off(x, y, kinds) / VALUE[2])
                 for x, y in zip(ours[::step], theirs[::step])]
         colors = color_distance(_color(a), _color(b))
