@@ -59,7 +59,8 @@ TRICKS = {
         "grey over all": REFERENCE
         + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='gray', "
                                      "zorder=99))",
-        "nearly white": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='w', alpha=.9, "
+        "nearly white": REFERENCE
+        + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='w', alpha=.9, "
                                     "zorder=99))",
         "glass": REFERENCE + "fig.add_artist(plt.Rectangle((0, 0), 1, 1, color='w', alpha=.5, "
                              "zorder=99))",
@@ -90,7 +91,8 @@ TRICKS = {
         + "import matplotlib.patheffects as pe\n"
                                          "ax.lines[0].set_path_effects([pe.Normal(), "
             "pe.SimpleLineShadow((40, 40), alpha=1, shadow_color='k')])",
-        "other letters": REFERENCE.replace("Sales", "Profit") + "ax.title.get_text = lambda: 'Profit'",
+        "other letters": REFERENCE.replace("Sales", "Profit")
+        + "ax.title.get_text = lambda: 'Profit'",
         "transform": REFERENCE + "from matplotlib.transforms import Affine2D\n"
                      "ax.lines[0].set_transform(Affine2D().translate(0, -1) + ax.transData)",
         "transparent bars": REFERENCE + "[b.set_alpha(.02) for b in ax.patches]",
