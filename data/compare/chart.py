@@ -39,7 +39,7 @@ def examine_chart(true: dict, pred: dict, ledger: Ledger) -> None:
         guard.watch(_number(true, ours[i]), _number(pred, theirs[j]), prefix,
                     moved or len(ledger.errors) > before)
     _color_bars(true, pred, ledger)
-    _figure(true, pred, ledger)
+    _figure(true, pred, guard.entries, ledger)
     guard.check()
 
 
@@ -190,7 +190,7 @@ def _color_scale(t, p, axis, ledger):
     return None
 
 
-def _figure(true, pred, ledger):
+def _figure(true, pred, entries, ledger):
     """What belongs to the whole figure: background, legend, texts."""
     colors = [scene.get("facecolor") or "#ffffff" for scene in (true, pred)]
     if colors != ["#ffffff", "#ffffff"]:
@@ -200,8 +200,14 @@ def _figure(true, pred, ledger):
              for scene in (true, pred)]
     for i, j in align(*notes, lambda a, b: 0.8 * (1 - similar(a, b)), most=FEW):
         text = notes[0][i] if i is not None else notes[1][j]
-        check_text(ledger, "axes", "text_error", f"annotation '{text}'",
+        where = f"annotation '{text}'"
+        check_text(ledger, "axes", "text_error", where,
                    "" if j is None else notes[1][j], "" if i is None else notes[0][i])
+        if None not in (i, j):
+            Paint((true, pred), entries, None, None, "", ledger).notes([(i, j, where)])
+            a, b = true["texts"][i], pred["texts"][j]
+            if max(abs((a[k] or 0) - (b[k] or 0)) for k in "xy") > PLACE[1]:
+                ledger.differ("axes", 0.5, "text_error", 1, where, "in another place")
 
 
 def _legend(t, p, prefix, ledger, lost=(), gained=(), ordered=True):
@@ -263,14 +269,15 @@ class _Pair:
         self.view()
         self.marks.compare()
         kinds = [kind(mark) for mark in self.t["marks"] + self.p["marks"]]
+        axes = "xyz"[:2 + all("zlim" in axes for axes in (self.t, self.p))]
         if not self.marks.turned and "pie" not in kinds:
-            for axis in "xy":
+            for axis in axes:
                 self.limits(axis)
         for key, place in (("title", "title"), ("xlabel", "x-axis label"),
-                           ("ylabel", "y-axis label")):
+                           ("ylabel", "y-axis label"), ("zlabel", "z-axis label")):
             check_text(self.ledger, "axes", "text_error", self.prefix + place,
                        self.p.get(key), self.t.get(key))
-        for axis in "xy":
+        for axis in axes:
             self.ticks(axis)
         _legend(self.t.get("legend"), self.p.get("legend"), self.prefix, self.ledger,
                 self.marks.lost, self.marks.gained, not self.marks.retyped)
@@ -350,7 +357,7 @@ class _Pair:
 
     def other_room(self, axis: str, words: tuple[list[str], list[str]]) -> bool:
         """Whether the axes leave another room for numbers: then others of them may be shown."""
-        side = 2 + (axis == "y")
+        side = 2 + (axis != "x")
         numbers = [_number(scene, axes) for scene, axes in zip(self.scenes, self.bases)]
         heights = []
         for k, number_ in enumerate(numbers):
@@ -435,8 +442,9 @@ class _Pair:
                 return f"{comma}{noun} '{name}'" if name else f"{comma}{noun} {(part or 0) + 1}"
             paint.mark(i, j, a, b, where or "plot", part_name)
         moved = bool(marks.changed or marks.turned or marks.retyped or marks.lost or marks.gained)
-        scaled = {axis for axis in "xy"
-                  if any(self.t[axis + key] != self.p[axis + key] for key in ("scale", "lim"))}
+        scaled = {axis for axis in "xyz"
+                  if any(self.t.get(axis + key) != self.p.get(axis + key)
+                         for key in ("scale", "lim"))}
         paint.texts(moved, scaled)
         paint.lines(scaled)
         paint.legend(moved)

@@ -12,6 +12,7 @@ from data.compare.matching import FEW, align
 from data.compare.words import normal, reads, should_be, similar
 
 TEXT_PLACES = {"title": "title", "x-axis label": "x-axis label", "y-axis label": "y-axis label",
+               "z-axis label": "z-axis label",
                "x ticks": "x ticks", "y ticks": "y ticks", "z ticks": "z ticks"}
 
 

@@ -221,20 +221,23 @@ def stretched(axes: dict, target: dict) -> dict:
 
 def follows(axes: dict, scene: dict, axis: str) -> bool:
     """Whether limits are those Matplotlib chooses for the data (shared axes included)."""
-    if axes.get("projection", "rectilinear") != "rectilinear":
+    space = axes.get("projection") == "3d"
+    if axes.get("projection", "rectilinear") != "rectilinear" and not space:
         return True
     limits = axes[axis + "lim"]
-    sharing = [other for other in scene["axes"] if other[axis + "lim"] == limits]
-    return any(_fits(group, axis, axes.get(axis + "scale"), limits) for group in ([axes], sharing))
+    sharing = [other for other in scene["axes"] if other.get(axis + "lim") == limits]
+    more = 0.05 + 1.1 / 48 * space  # of the data's extent, at both ends
+    return any(_fits(group, axis, axes.get(axis + "scale"), limits, more)
+               for group in ([axes], sharing))
 
 
-def _fits(group, axis, scale, limits):
+def _fits(group, axis, scale, limits, more):
     extent = [scaled(v, scale) for axes in group for mark in axes["marks"]
               for v in _extent(mark, axis) if v is not None and (v > 0 or scale != "log")]
     if not extent:
         return True
     low, high = min(extent), max(extent)
-    margin, ends = 0.05 * (high - low), sorted(scaled(v, scale) for v in limits)
+    margin, ends = more * (high - low), sorted(scaled(v, scale) for v in limits)
     slack = 0.015 * (ends[1] - ends[0])
     if high - low < 1e-9:  # one value: limits lie evenly around it
         return abs(sum(ends) / 2 - low) <= slack
@@ -250,7 +253,8 @@ def _extent(mark, axis):
             return [*mark["value"], *mark["base"]]
         widths = fill(mark["thick"], len(mark["pos"]), 0.8)
         return [x + side * w / 2 for x, w in zip(mark["pos"], widths) for side in (-1, 1)]
-    keys = {"x": ("x", "xlow", "xhigh"), "y": ("y", "ylow", "yhigh", "low", "high")}[axis]
+    keys = {"x": ("x", "xlow", "xhigh"), "y": ("y", "ylow", "yhigh", "low", "high"),
+            "z": ("z",)}[axis]
     values = [v for key in keys for v in (mark.get(key) or [])]
     if of_kind == "box":
         values = ([v for flier in mark.get("fliers") or [] for v in flier] + values if axis == "y"

@@ -107,7 +107,7 @@ class Pictures:
             if shape.get("stroke") or not shape.get("fill"):
                 style = shape.get("style") or {}
                 reach = wide * (0.5 if style.get("join") != "miter" else
-                                min(style.get("miter") or 4, 4) / 2)
+                                max(1, min(style.get("miter") or 4, 4)) / 2)
                 for one, other in zip(start, end):
                     draw.line((*one, *other), fill=1, width=wide)
                     if wide > 1:                # corners and caps

@@ -353,8 +353,8 @@ def _spare(table, axis, side, needs):
         if cell["text"] and axis and needs:
             needed = cell["width"] + sum(cell["pad"])
         elif cell["text"] and not axis:
-            needed = sum(1.17 * max(side.styles[run["style"]]["size"] for run in side.runs(cell))
-                         for _ in range(cell["lines"]))
+            sizes = [side.styles[run["style"]]["size"] for run in side.runs(cell)]
+            needed = 1.17 * max(sizes, default=0) * cell["lines"]
         spare = size - needed
         if cell[key] not in least or spare < least[cell[key]][0]:
             least[cell[key]] = spare, size

@@ -6,7 +6,8 @@ FOLDER holds Python programs that draw (Matplotlib's galleries/examples for the 
 Each program is changed in one place at a time: a number, a colour, a text, a keyword argument or a
 whole statement. A change is visible if more than 0.1 % of the pixels differ by more than 40 of 255.
 Printed: visible changes without an error, by kind; equal pictures that get an error; the slowest
-comparison. With --show each miss is printed as a diff.
+comparison. Changes of what only moves things (margins, gaps, alignments) are a row of their own:
+within the thresholds of data/compare they are no error. With --show each miss is printed as a diff.
 """
 import ast
 import collections
@@ -18,10 +19,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from data.compare import compare
+from data.experiments.visible import SHARE, differing
 from data.runs import flag, parse, script
 from render import Rendering, render_many
 
@@ -31,7 +30,11 @@ COLORS = {"red", "blue", "green", "black", "orange", "purple", "gray", "grey", "
           "b", "g", "c", "m", "y", "w"}
 # Calls that are kept as they are.
 SKIPPED = ("show", "savefig", "subplots", "figure", "seed", "use", "pause")
-PIXELS, STEP = 0.001, 40  # a change is visible in more than this share of pixels, by more than this
+# Calls and keywords that move things: within the thresholds of data/compare they change nothing.
+LAYOUT_CALLS = ("subplots_adjust", "add_axes", "tight_layout", "set_position", "set_layout_engine",
+                "add_gridspec", "GridSpec")
+LAYOUT_KEYS = ("va", "ha", "verticalalignment", "horizontalalignment", "pad", "labelpad", "layout",
+               "constrained_layout", "gridspec_kw", "bbox_to_anchor", "wspace", "hspace")
 SIZE, TIMEOUT = 400, 8.0
 
 
@@ -67,15 +70,28 @@ def changes(code: str, rng: random.Random, most: int) -> list[tuple[str, str]]:
             for index, node in enumerate(value if isinstance(value, list) else [value]):
                 for kind in kinds_of(owner, name, node):
                     places[kind].append((owner, name, index, node))
-    found = []
+    found, moving = [], layout_nodes(tree)
     for kind in KINDS:
         rng.shuffle(places[kind])
     while len(found) < most and any(places.values()):
         for kind in KINDS:
             if places[kind] and len(found) < most:
-                changed = apply_change(tree, kind, *places[kind].pop(), rng)
+                place = places[kind].pop()
+                changed = apply_change(tree, kind, *place, rng)
                 if changed != ast.unparse(tree):
-                    found.append((kind, changed))
+                    found.append(("layout" if id(place[-1]) in moving else kind, changed))
+    return found
+
+
+def layout_nodes(tree: ast.AST) -> set[int]:
+    """ids of the nodes that only say where things stand."""
+    found = set()
+    for node in ast.walk(tree):
+        call = node.value if isinstance(node, ast.Expr) else node
+        name = getattr(getattr(call, "func", None), "attr", getattr(call, "arg", None))
+        names = LAYOUT_CALLS if isinstance(call, ast.Call) else LAYOUT_KEYS
+        if isinstance(call, (ast.Call, ast.keyword)) and name in names:
+            found.update(map(id, ast.walk(node)))
     return found
 
 
@@ -120,21 +136,13 @@ def apply_change(tree: ast.AST, kind: str, owner: ast.AST, field: str, index: in
     return changed
 
 
-def visible_share(a: Image.Image, b: Image.Image) -> float:
-    """Share of the pixels of two pictures that differ by more than STEP; 1 for other sizes."""
-    if a.size != b.size:
-        return 1.0
-    gap = np.abs(np.asarray(a, np.int16) - np.asarray(b, np.int16)).max(axis=2)
-    return float((gap > STEP).mean())
-
-
 def measure(paths: list[Path], most: int,
-            seed: int) -> tuple[collections.Counter, int, float, list]:
-    """Counter of (kind, outcome), programs used, seconds of the slowest comparison, misses.
+            seed: int) -> tuple[collections.Counter, int, tuple[float, str], list]:
+    """Counter of (kind, outcome), programs used, the slowest comparison, misses.
 
     A miss: (path, kind, outcome, lines of the diff, errors).
     """
-    counts, used, slowest, misses = collections.Counter(), 0, 0.0, []
+    counts, used, slowest, misses = collections.Counter(), 0, (0.0, ""), []
     for path in paths:
         code = path.read_text(errors="replace")
         try:
@@ -146,22 +154,22 @@ def measure(paths: list[Path], most: int,
         true, again, *found = render_many([("chart", program) for program in programs],
                                           size=SIZE, timeout=TIMEOUT)
         if not isinstance(true, Rendering) or not isinstance(again, Rendering) or \
-                visible_share(true.image, again.image):
+                differing(true.image, again.image):
             continue  # it does not draw, or draws something else each time
         used += 1
         for (kind, changed), drawn in zip(made, found):
             if not isinstance(drawn, Rendering):
                 continue
-            share, start = visible_share(true.image, drawn.image), time.perf_counter()
+            share, start = differing(true.image, drawn.image), time.process_time()
             try:
                 errors = compare(true.scene, drawn.scene)
             except Exception as error:  # counted: a comparison must not raise
                 counts[kind, "crash"] += 1
                 misses.append((path, kind, "crash", diff(code, changed), [repr(error)]))
                 continue
-            slowest = max(slowest, time.perf_counter() - start)
+            slowest = max(slowest, (time.process_time() - start, path.name))
             equal = drawn.image.tobytes() == true.image.tobytes()
-            outcome = ("visible" if share > PIXELS else "equal" if equal else "slight",
+            outcome = ("visible" if share > SHARE else "equal" if equal else "slight",
                        "named" if errors else "silent")
             counts[kind, *outcome] += 1
             if outcome in (("visible", "silent"), ("equal", "named")):
@@ -176,11 +184,11 @@ def diff(a: str, b: str) -> list[str]:
     return [line[:300] for line in lines if not line.startswith(("---", "+++", "@@"))]
 
 
-def report(counts: collections.Counter, used: int, slowest: float) -> None:
+def report(counts: collections.Counter, used: int, slowest: tuple[float, str]) -> None:
     """Print the table."""
     print(f"{used} programs")
     print("change      visible  unnamed           equal  with an error  crashes")
-    for kind in (*KINDS, "all"):
+    for kind in (*KINDS, "all", "layout"):
         kinds = KINDS if kind == "all" else [kind]
 
         def count(*outcome):
@@ -190,7 +198,7 @@ def report(counts: collections.Counter, used: int, slowest: float) -> None:
         equal = named + count("equal", "silent")
         print(f"{kind:10s} {seen:8d} {silent:8d} {silent / max(1, seen):7.1%} "
               f"{equal:7d} {named:8d} {named / max(1, equal):6.1%} {count('crash'):7d}")
-    print(f"slowest comparison {slowest:.2f} s")
+    print(f"slowest comparison {slowest[0]:.2f} s of one core: {slowest[1]}")
 
 
 if __name__ == "__main__":

@@ -43,27 +43,31 @@ def plain_names(value: object, rows_of: dict[int, list[int]]) -> dict | list | s
 
 def axes_scene(ax: "Axes", every: list) -> dict:
     """The scene of an Axes; `every`: all Axes of its figure."""
+    space = ax.name == "3d"                     # a space keeps its own flags
     on, framed, box = ax.axison, ax.axison and ax.get_frame_on(), ax.get_position()
+    on = ax._axis3don if space else on
     twins = [a for a in every if a in ax._twinned_axes.get_siblings(ax)] or [ax]
     base = min(twins, key=every.index)
     scene = {"box": [round(float(v), 3) for v in (box.x0, box.y0, box.width, box.height)],
              "title": _joined(map(seen_text, (ax._left_title, ax.title, ax._right_title))),
              "grid": {}}
-    for name, axis in (("x", ax.xaxis), ("y", ax.yaxis)):
+    for name in "xyz"[:2 + space]:
+        axis = getattr(ax, f"{name}axis")
         shown = on and axis.get_visible()
         scene |= {f"{name}label": seen_text(axis.label) if shown else "",
                   f"{name}scale": axis.get_scale(), f"{name}lim": six(axis.get_view_interval()),
                   f"{name}ticks": _ticks(axis) if shown else []}
         setattr(ax, f"_shown_{name}", scene[f"{name}ticks"])
-        scene["grid"][name] = bool(shown and any(t.gridline.get_visible()
-                                                 for t in axis.get_major_ticks()))
+        if name != "z":
+            scene["grid"][name] = bool(shown and (ax._draw_grid if space else any(
+                t.gridline.get_visible() for t in axis.get_major_ticks())))
     pies = [call for call in ax.__dict__.get("_calls", []) if call[0] == "pie"]
     of_pies = {id(t) for pie in pies for texts in pie[3].texts for t in texts}
     legends = [a for a in ax.get_children() if type(a).__name__ == "Legend"]
     return scene | {
         "by": {"axes": ax, "x": ax.xaxis, "y": ax.yaxis, "frame": list(ax.spines.values()),
                "background": ax.patch, "legend": legends} |
-              ({"z": ax.zaxis} if ax.name == "3d" else {}),
+              ({"z": ax.zaxis} if space else {}),
         "dates": {name: type(axis.get_converter()).__name__.endswith("DateConverter")
                   for name, axis in (("x", ax.xaxis), ("y", ax.yaxis))},
         "view": _view(ax),

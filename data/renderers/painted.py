@@ -88,7 +88,7 @@ class _Join:
 
     def text_places(self, names: dict, k: int | None) -> None:
         for key, place in (("title", "title"), ("xlabel", "x-axis label"),
-                           ("ylabel", "y-axis label")):
+                           ("ylabel", "y-axis label"), ("zlabel", "z-axis label")):
             for row in _rows(names.get(key)):
                 self.places[row] = k, place, None, None
         for part, note in enumerate(names.get("annotations", names.get("texts", []))):

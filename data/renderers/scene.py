@@ -103,19 +103,21 @@ _ALIGN = ("left", "center", "right", None)  # null: there is no room to tell
 _CELL = {"row": 0, "col": 0, "rowspan": 0, "colspan": 0, "text": "", "header": True,
          "align": _ALIGN, "valign": ("top", "middle", "bottom", None), "bold": True, "color": COLOR,
          "background": COLOR, "box": _PLACE, "pad": [0.0, 0.0], "edges": 0, "lines": 0, "style?": 0,
-         "runs?": [_RUN], "breaks?": [0], "marks?": [_MARK], "width?": 0.0, "ink?": 0.0,
+         "runs?": [_RUN], "breaks?": [0], "marks?": [_MARK], "width?": 0.0, "ink?": _LENGTH,
          "indent?": [0.0, 0.0], "nested?": True}
 _TABLE = {"rows": 0, "cols": 0, "box": _PLACE, "apart?": [0, 0], "caption": "", "edges": 0,
           "ground": COLOR, "caption_look": (None, {"side": ("top", "bottom"), "align": _ALIGN,
                                                    "ground?": COLOR, "runs": [_RUN]}),
           "cells": [_CELL]}
 _CELL["tables?"] = [_TABLE]
+_EDGE = (re.compile(r"[a-z]+ [\d.]+(e[-+]?\d+)? #[0-9a-f]{6}"), None)
 SCENES = {
     "chart": {"task": "chart", "size": [0, 0], "title": "", "facecolor": COLOR, "texts": [_NOTE],
               "legend": _LEGEND, "axes": [{
                   "box": [0.0] * 4, "title": "", "xlabel": "", "ylabel": "", "xscale": "",
                   "yscale": "", "xlim": [0.0, 0.0], "ylim": [0.0, 0.0], "xticks": [_TICK],
-                  "yticks": [_TICK], "grid": {"x": True, "y": True}, "facecolor": COLOR,
+                  "yticks": [_TICK], "zlabel?": "", "zscale?": "", "zlim?": [0.0, 0.0],
+                  "zticks?": [_TICK], "grid": {"x": True, "y": True}, "facecolor": COLOR,
                   "projection": "", "spines": [""], "legend": _LEGEND, "annotations": [
                       _NOTE | {"target?": [NUMBER, NUMBER]}],  # target: arrow tip
                   "twin": (0, None), "dates": {"x": True, "y": True}, "view": [NUMBER],
@@ -124,14 +126,14 @@ SCENES = {
               "inches": [0.0, 0.0], "painted": [{
                   "axes": (0, None), "place": "", "mark": (0, None), "part": (0, None), "kind": "",
                   "artist": "", "z": 0, "pixels": 0.0, "box": [0.0] * 4, "count": 0, "size": 0.0,
-                  "fill": [COLOR], "stroke": [COLOR], "opacity": [NUMBER], "width": [NUMBER],
-                  "dash": [NUMBER], "hatch": "", "text": "", "font": "", "angle": 0.0}],
+                  "fill": [COLOR], "stroke": [COLOR], "opacity": [0.0], "width": [0.0],
+                  "dash": [0.0], "hatch": "", "text": "", "font": "", "angle": 0.0}],
               "digest": "", "pixels": [""]},  # the picture, small, in pieces
     "table": {"task": "table", "size": [0, 0], "outside": "", "ground": COLOR, "around": {
         "runs": [_RUN], "lines": [{"above": 0, "x": 0.0, "y": 0.0, "letters": 0}],
-        "marks": [_MARK | {"above": 0}]}, "tables": [_TABLE], "edges": [[("", None)] * 4],
-        "styles": [{"family": "", "size": 0.0, "bold": True, "italic": True, "color": COLOR,
-                    "lines": "", "shift": "", "back": COLOR}]},
+        "marks": [_MARK | {"above": 0}]}, "tables": [_TABLE], "edges": [[_EDGE] * 4],
+        "styles": [{"family": "", "size": _LENGTH, "bold": True, "italic": True, "color": COLOR,
+                    "lines": "", "shift": re.compile("|sup|sub"), "back": COLOR}]},
     "svg": {"task": "svg", "size": [0, 0], "viewbox": [0.0, 0.0, _LENGTH, _LENGTH],
             "natural": [_LENGTH, _LENGTH], "digest": "", "picture": [""],
             "shapes": [ByType({"text": _SHAPE | _LETTERS},
@@ -152,6 +154,9 @@ def scene_fault(scene: object) -> str | None:
     for i, axes in enumerate(scene.get("axes", [])):
         if axes["twin"] is not None and axes["twin"] >= len(scene["axes"]):
             return f"axes.{i}.twin: no such axes"
+    if task == "table" and any(run["style"] >= len(scene["styles"])
+                               for run in scene["around"]["runs"]):
+        return "around.runs: no such style"
     return _table_fault(scene, scene.get("tables", []))
 
 
@@ -159,6 +164,11 @@ def _table_fault(scene, tables):
     for i, table in enumerate(tables):
         if max(table["rows"], table["cols"]) > len(table["cells"]):  # one begins in each
             return f"tables.{i}: more rows or columns than cells"
+        if table["edges"] >= max(1, len(scene["edges"])):
+            return f"tables.{i}: no such edges"
+        if any(run["style"] >= len(scene["styles"])
+               for run in (table.get("caption_look") or {}).get("runs", ())):
+            return f"tables.{i}.caption_look: no such style"
         for j, cell in enumerate(table["cells"]):
             if cell["row"] + cell["rowspan"] > table["rows"] or \
                     cell["col"] + cell["colspan"] > table["cols"]:
