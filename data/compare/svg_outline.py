@@ -193,6 +193,11 @@ def _small_move(true, found):
     guesses = [STILL]
     for n, i in enumerate(chosen):
         guesses.append((1.0, 1.0, *map(float, middles[0][i] - middles[1][i])))
+        sizes = [boxes[i, 2:] - boxes[i, :2] for boxes in (true, found)]
+        ratios = sizes[0] / np.maximum(sizes[1], 1e-9)
+        if sizes[1].min() > 0.05 and abs(ratios - 1).max() < 2 * WHOLE:
+            scale = float(ratios.mean())
+            guesses.append((scale, scale, *map(float, middles[0][i] - scale * middles[1][i])))
         for j in chosen[n + 1:]:
             spans = [np.hypot(*(side[i] - side[j])) for side in middles]
             if min(spans) > 0.05 and abs(spans[0] / spans[1] - 1) < 2 * WHOLE:

@@ -85,8 +85,8 @@ class DrawingStyle:
             return code
         head, wide, high, shapes, end = canvas.groups()
         side = max(float(wide), float(high))
-        scale = rng.uniform(0.985, 1.015)
-        x, y = ((1 - scale) / 2 * float(of) + rng.uniform(-0.012, 0.012) * side
+        scale = rng.uniform(0.99, 1.01)
+        x, y = ((1 - scale) / 2 * float(of) + rng.uniform(-0.009, 0.009) * side
                 for of in (wide, high))
         width, other = rng.uniform(0.94, 1.06), rng.random() < 0.5
         shapes = re.sub(r'stroke-width="([\d.]+)"',
