@@ -452,3 +452,32 @@ def test_a_comparison_that_raises_is_worth_0_and_is_counted(caplog):
     assert list(comparing.failures.values()) == [2] \
         and "TypeError in data.compare.svg" in next(iter(comparing.failures))
     assert "worth 0 (2 so far)" in caplog.text
+
+
+# --- Spaces, texts of the figure, many of one sort: (program, old, new, what is said) ---
+SPACE = ("ax = plt.figure().add_subplot(projection='3d')\nax.plot([1, 2], [1, 2], [1, 2], lw=3)\n"
+         "ax.set_zlabel('Depth')\nax.set_zlim(0, 5)\n")
+WORDS = "fig, ax = plt.subplots()\nax.plot([1, 2])\nfig.text(.5, .95, 'words', family='serif')\n"
+SECOND = ("fig, ax = plt.subplots()\nax.plot([1, 2])\ns = ax.secondary_yaxis('right')\n"
+          "s.set_ylabel('Heat')\n")
+MANY_TITLES = ("fig, axes = plt.subplots(2, 3)\nfor a in axes.flat:\n    a.plot([1, 2])\n"
+               "    a.set_title('Tag')\n")
+SAID = [
+    (SPACE, "Depth", "Deep", "z-axis label: reads 'Deep', should be 'Depth'"),
+    (SPACE, "(0, 5)", "(0, 6)", "z axis: range 0 to 6, should be 0 to 5"),
+    (SPACE, "lw=3", "lw=3, alpha=.4", "plot: opacity 0.4, should be 1"),
+    (WORDS, ", family='serif'", "", "annotation 'words': font sans-serif normal normal, should be "
+                                    "serif normal normal"),
+    (WORDS, "(.5", "(.1", "annotation 'words': in another place"),
+    (SECOND, "s.set_ylabel('Heat')", "", "subplot 2: y-axis label: missing"),
+    (MANY_TITLES, "Tag", "Teg", "subplot 1: title and 5 more: reads 'Teg', should be 'Tag'"),
+]
+
+
+@pytest.mark.parametrize("code, old, new, said", SAID)
+def test_what_is_said_of_charts(code, old, new, said):
+    start = "import matplotlib.pyplot as plt\n"
+    (_, true), (_, pred) = (draw("chart", start + program, 300)
+                            for program in (code, code.replace(old, new)))
+    errors = compare(true, pred)
+    assert [f"{error.location}: {error.description}" for error in errors] == [said]

@@ -10,7 +10,8 @@ damaged on purpose. Rules:
 3. Two programs that draw the same picture have no errors, however they are written.
 4. Where the chart type differs the values are still compared: a bar chart drawn as a line is one
    structure_error.
-5. More than four wrong marks of one series are one error ("5 of 8 values wrong").
+5. More than four wrong marks of one series are one error ("5 of 8 values wrong"), and so is what
+   is said in the same words of more than four series, texts or subplots.
 
 | task | what | category | 1 | 2 | 3 |
 | --- | --- | --- | --- | --- | --- |

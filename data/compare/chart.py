@@ -1,9 +1,12 @@
 """Charts: subplots are paired; of each, marks, axes, texts and looks go into the `Ledger`."""
+import collections
 import math
+import re
+from dataclasses import replace
 
 from data.compare.colors import check_color
 from data.compare.guard import Guard
-from data.compare.ledger import LIMIT, PLACE, Ledger, partial, severity
+from data.compare.ledger import LIMIT, MANY, PLACE, Ledger, partial, severity
 from data.compare.marks import Marks
 from data.compare.matching import FEW, align, assign
 from data.compare.painted import Paint
@@ -41,6 +44,23 @@ def examine_chart(true: dict, pred: dict, ledger: Ledger) -> None:
     _color_bars(true, pred, ledger)
     _figure(true, pred, guard.entries, ledger)
     guard.check()
+    _tell_in_one(ledger)
+
+
+def _tell_in_one(ledger):
+    """What is said in the same words of more than MANY things of one sort is one error."""
+    def sort(error):
+        noun = re.sub(r"'.*'|\d+", "", error.location)
+        return error.category, error.severity, noun, error.description
+    counts, told, errors = collections.Counter(map(sort, ledger.errors)), set(), []
+    for error in ledger.errors:
+        more = counts[sort(error)] - 1
+        if more < MANY:
+            errors.append(error)
+        elif sort(error) not in told:
+            told.add(sort(error))
+            errors.append(replace(error, location=f"{error.location} and {more} more"))
+    ledger.errors = errors
 
 
 def _left_first(scene, entries):

@@ -470,8 +470,8 @@ class Marks:
                                 severity(gap, WIDTH), where, should_be(what, found, expected))
         alphas = [1 if mark.get("alpha") is None else mark["alpha"] for mark in (b, a)]
         gap = abs(alphas[0] - alphas[1])
-        # In space opacity fades with depth.
-        if severity(gap, OPACITY) and self.t.get("projection") != "3d":
+        faded = self.t.get("projection") == "3d" and of_kind == "scatter"  # with their depth
+        if severity(gap, OPACITY) and not faded:
             self.differ("style", partial(gap, OPACITY), "style_error", severity(gap, OPACITY),
                         where, should_be("opacity", *alphas))
         if (a.get("hatch") or "") != (b.get("hatch") or ""):

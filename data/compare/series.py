@@ -286,4 +286,4 @@ def color_bar(axes: dict) -> bool:
     width, height = axes["box"][2:]
     kinds = {mark["type"] for mark in axes["marks"]}
     slim = min(width, height) < 0.07 and max(width, height) > 5 * min(width, height)
-    return slim and kinds <= {"image", "patch"}
+    return slim and bool(kinds) and kinds <= {"image", "patch"}

@@ -21,7 +21,6 @@ from data.runs import flag, parse, script
 from data.verdict import Discrepancy, InputError
 
 AMOUNT = re.compile(r"[\d.]+%")
-SUFFIXES = {"chart": "*.py", "svg": "*.svg", "table": "*.html"}
 
 
 @dataclass
@@ -40,6 +39,7 @@ if __name__ == "__main__":
 from data import edit, worlds
 from data.build import SIZES
 from data.compare import compare
+from data.experiments.labels import SUFFIXES
 from data.experiments.visible import differing
 from data.metrics import ssim
 from data.worlds.drawing import DrawingStyle

@@ -6,7 +6,9 @@ For each task `n` edits, all kinds in turn, on programs drawn by `data/worlds` a
 written ones below (several series, subplots, legends, log axes, error bars, annotations, spans,
 groups, paths). A label is right if it is one error, with the category and the phenomenon that the
 edit stands for, at the place that was hit. It prints the rates and every miss, and also pictures
-that do not render. Of a reference run:
+that do not render. With `--programs FOLDER` all programs are those of a folder (.py, .svg, .html);
+of these, edits that show nowhere and programs that are not drawn are passed over, and an edit may
+have several errors, of which one must name it: a call may draw many things. Of a reference run:
 
     chart: 300 of 300 edits named (100.0 %)
     table: 300 of 300 edits named (100.0 %)
@@ -18,6 +20,7 @@ import random
 import re
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from data.runs import flag, parse, script
@@ -30,6 +33,7 @@ class Settings:
     task: str = flag("chart,table,svg", "tasks, with commas between")
     level: int = flag(1, "difficulty of the drawn programs, 1 to 3")
     hand_written: float = flag(0.4, "share of the programs below, 0 to 1")
+    programs: str = flag("", "folder of programs instead of those")
     seed: int = flag(0, "fixes programs and edits")
 
 
@@ -38,8 +42,10 @@ if __name__ == "__main__":
 
 from data import edit, worlds
 from data.compare import compare
-from data.experiments.visible import SHIFT, differing
+from data.experiments.visible import SHARE, SHIFT, differing
 from render import Rendering, render_many
+
+SUFFIXES = {"chart": "*.py", "svg": "*.svg", "table": "*.html"}
 
 # --- 1. what an edit is called ---
 
@@ -316,14 +322,23 @@ class Miss(NamedTuple):
         return "\n".join(lines)
 
 
-def edits(task: str, n: int, level: int = 1, hand_written: float = 0.4,
-          seed: int = 0) -> list[Edit]:
-    """`n` edits: all kinds in turn, a share of them on the hand-written programs."""
+def edits(task: str, n: int, level: int = 1, hand_written: float = 0.4, seed: int = 0,
+          programs: str = "") -> list[Edit]:
+    """`n` edits: all kinds in turn, a share of them on the hand-written programs.
+
+    `programs`: a folder whose programs are edited instead of all others.
+    """
     rng, found, kinds = random.Random(seed), [], edit.KINDS[task]
+    written = list(PROGRAMS[task].values())
+    if programs:
+        paths = sorted(Path(programs).rglob(SUFFIXES[task]))
+        written, hand_written = [path.read_text(errors="replace") for path in paths], 1.0
+        if not written:
+            raise InputError(f"{programs} holds no {SUFFIXES[task]}.")
     for turn in range(50 * n):
         kind = kinds[turn % len(kinds)]
         if rng.random() < hand_written:
-            code = rng.choice(list(PROGRAMS[task].values()))
+            code = rng.choice(written)
         else:
             code = worlds.draw(task, level, rng)
         if changed := edit.EDITORS[task](code, kind, rng):
@@ -340,23 +355,27 @@ def named(made: Edit, errors: list[Discrepancy]) -> bool:
     A place of "plot" stands for any series: the editor knows the call it changed, not its number in
     the picture.
     """
-    if len(errors) != 1:
-        return False
+    return len(errors) == 1 and says(made, errors[0])
+
+
+def says(made: Edit, error: Discrepancy) -> bool:
+    """Whether an error names category, phenomenon and place of an edit."""
     category, words = MEANS[made.task][made.kind]
-    if not re.fullmatch(category, errors[0].category):
-        return False
-    if not re.search(words, errors[0].description):
-        return False
-    return made.place == "plot" or made.place in errors[0].location
+    place = " ".join(made.place.split())
+    return (re.fullmatch(category, error.category) is not None
+            and re.search(words, error.description) is not None
+            and (place == "plot" or place in error.location))
 
 
 def measure(task: str, n: int, **options) -> tuple[int, int, list[Miss]]:
     """(number of edits, number named, misses). `options` are those of `edits`.
 
     Another alignment of a cell that has no room for it, so that its text moves by 2 px at most, is
-    not counted; the next edit takes its place.
+    not counted; the next edit takes its place. Of a folder's programs neither is what is not drawn
+    or shows nowhere.
     """
-    made = edits(task, n + n // 10, **options)
+    foreign = options.get("programs")
+    made = edits(task, n * 3 if foreign else n + n // 10, **options)
     jobs = []
     for one in made:
         jobs += [(task, one.code), (task, one.damaged)]
@@ -367,6 +386,9 @@ def measure(task: str, n: int, **options) -> tuple[int, int, list[Miss]]:
             break
         seen += 1
         failed = [drawn for drawn in (true, damaged) if not isinstance(drawn, Rendering)]
+        if foreign and (failed or differing(true.image, damaged.image) <= SHARE):
+            seen -= 1
+            continue
         if failed:
             misses.append(Miss(one, failed[0]))
             continue
@@ -374,7 +396,7 @@ def measure(task: str, n: int, **options) -> tuple[int, int, list[Miss]]:
             seen -= 1
             continue
         errors = compare(true.scene, damaged.scene)
-        if not named(one, errors):
+        if not (any(says(one, error) for error in errors) if foreign else named(one, errors)):
             misses.append(Miss(one, errors))
     return seen, seen - len(misses), misses
 
@@ -391,7 +413,8 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--task {unknown[0]!r} is unknown; choose among {', '.join(PROGRAMS)}.")
     for task in tasks:
         made, right, misses = measure(task, settings.n, level=settings.level, seed=settings.seed,
-                                      hand_written=settings.hand_written)
+                                      hand_written=settings.hand_written,
+                                      programs=settings.programs)
         for miss in misses:
             print(miss)
         print(f"{task}: {right} of {made} edits named ({100 * right / max(1, made):.1f} %)")

@@ -5,9 +5,10 @@
 That order is all that GRPO uses of a reward. A policy writes G programs for each picture, sampled
 at temperature 1. Printed is, for each reward, the share of pairs of programs of one picture that
 it orders as fidelity does (a tie is half right; pairs of one fidelity are left out), with 95 %
-intervals over pictures (bootstrap), once with the reference drawn as the programs are and once in
-another style. `label` is Eq. 3-4 on the exact labels: what a perfect judge would pay. `--csv` gets
-every reward of every program.
+intervals over pictures (bootstrap): once for the picture as the policy saw it, drawn as its
+programs are, and once for the same reference drawn in another style (data/worlds/drawing.py).
+`label` is Eq. 3-4 on the exact labels: what a perfect judge would pay. `--csv` gets every reward of
+every program.
 """
 import random
 import sys
@@ -46,17 +47,25 @@ from visual_erm import VisualERM, code_messages
 Row = dict[str, float]  # rewards of one program by name; "picture" is the picture's number
 
 
-def measure(task: str, settings: Settings, style: bool) -> list[Row]:
-    """The rewards of all programs that render; the reference in another `style` or as they are."""
+def sample(task: str, settings: Settings) -> tuple[list, list[str], list[str], list]:
+    """(references in both styles, their programs, what the policy wrote, what that draws)."""
     rng = random.Random(f"siblings/{settings.seed}/{task}")
     codes = [worlds.draw(task, 1, rng, held_out=True) for _ in range(settings.n)]
-    drawings = [DrawingStyle(rng).draw(task, code) if style else code for code in codes]
-    references = render_many([(task, code) for code in drawings], size=SIZES[1])
+    drawings = [DrawingStyle(rng).draw(task, code) for code in codes]
+    references = [render_many([(task, code) for code in programs], size=SIZES[1])
+                  for programs in (codes, drawings)]
     torch.manual_seed(settings.seed)
-    asked = [code_messages(task, one.image) for one in references for _ in range(settings.group)]
+    asked = [code_messages(task, one.image) for one in references[0]
+             for _ in range(settings.group)]
     answers = Chat(settings.model, PRESETS["tiny"]).write(asked, 1.0)
     written = [extract_code(task, answer) for answer in answers]
-    drawn = render_many([(task, code) for code in written], size=SIZES[1])
+    return references, codes, written, render_many([(task, code) for code in written],
+                                                   size=SIZES[1])
+
+
+def measure(task: str, references: list[Rendering], codes: list[str], written: list[str],
+            drawn: list, settings: Settings) -> list[Row]:
+    """The rewards of all programs that render, against the references in one style."""
     good = [k for k, one in enumerate(drawn) if isinstance(one, Rendering)]
     pictures = [k // settings.group for k in good]
     pairs = [(references[i], drawn[k]) for i, k in zip(pictures, good)]
@@ -107,7 +116,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = parse(Settings, argv, __doc__)
     kept = []
     for task in settings.task.split(","):
-        tables = [measure(task, settings, style) for style in (False, True)]
+        references, *made = sample(task, settings)
+        tables = [measure(task, in_style, *made, settings) for in_style in references]
         print(f"\n| {task} | same style | another style |\n| --- | --- | --- |")
         for name in tables[0][0]:
             if name not in ("picture", "fidelity"):
