@@ -94,9 +94,10 @@ _TURN = (None, [NUMBER] * 4)
 _LETTERS = {"text": "", "font_size": 0.0, "turn": _TURN, "letters": [[0.0, 0.0]], "runs?": [{
     "letters": 0, "text": "", "font_size": 0.0, "style": _STYLE, "turn": _TURN, "fill": _FILL,
     "fill_opacity": 0.0, "stroke": _FILL}]}
-# Of tables, in px of the picture at its natural size. styles: how letters look; edges: how the four
-# sides of a cell are drawn; both are referred to by number. breaks: letters before each line break;
-# width, ink, indent: of the text; nested, tables: the tables inside.
+# Of tables, in px of the page. window: the part of it that the picture shows. styles: how letters
+# look; edges: how the four sides of a cell are drawn; both are referred to by number. breaks:
+# letters before each line break; width, ink, indent: of the text; nested, tables: the tables
+# inside.
 _RUN, _PLACE = {"text": "", "style": 0}, [0.0] * 4
 _MARK = {"kind": "", "color": "", "box": _PLACE}
 _ALIGN = ("left", "center", "right", None)  # null: there is no room to tell
@@ -129,7 +130,8 @@ SCENES = {
                   "fill": [COLOR], "stroke": [COLOR], "opacity": [0.0], "width": [0.0],
                   "dash": [0.0], "hatch": "", "text": "", "font": "", "angle": 0.0}],
               "digest": "", "pixels": [""]},  # the picture, small, in pieces
-    "table": {"task": "table", "size": [0, 0], "outside": "", "ground": COLOR, "around": {
+    "table": {"task": "table", "size": [0, 0], "window": [0.0] * 4, "outside": "",
+              "ground": COLOR, "around": {
         "runs": [_RUN], "lines": [{"above": 0, "x": 0.0, "y": 0.0, "letters": 0}],
         "marks": [_MARK | {"above": 0}]}, "tables": [_TABLE], "edges": [[_EDGE] * 4],
         "styles": [{"family": "", "size": _LENGTH, "bold": True, "italic": True, "color": COLOR,

@@ -28,6 +28,7 @@ MARK = ("background:#%06x content-box!important;visibility:visible!important;"
         "empty-cells:show!important;opacity:1!important")
 ONLY_MARKS = "*{color:transparent!important;border-color:transparent!important}"
 SLOTS = 200_000
+MARGIN = 3              # px of white around what a page shows
 
 
 def draw_table(code: str, size: int | tuple[int, int] | None) -> tuple[Image.Image, dict]:
@@ -53,12 +54,13 @@ def draw_table(code: str, size: int | tuple[int, int] | None) -> tuple[Image.Ima
     if ink is None:
         raise RenderError("blank", "the table draws nothing that can be seen")
     scene = _read_scene(tree, book, image)
-    image = ImageOps.expand(image.crop(ink), 3, "white")
+    image = ImageOps.expand(image.crop(ink), MARGIN, "white")
+    window = [edge + sign * MARGIN for edge, sign in zip(ink, (-1, -1, 1, 1))]
     scale, w, h, page = target_size(*image.size, size)
     if scale < 1:
         image = image.resize((w, h), Image.Resampling.LANCZOS)
     image = on_canvas(image, page if isinstance(size, (tuple, list)) else image.size)
-    return image, {"task": "table", "size": list(image.size), **scene}
+    return image, {"task": "table", "size": list(image.size), "window": window, **scene}
 
 
 def _check_size(tree):
