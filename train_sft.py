@@ -19,9 +19,9 @@ paper:
 2. Labels come from measured scenes and not from a stronger model (see data/compare).
 3. A share of the samples is image-to-code (`--read`), so that a small model does not forget to
    look.
-4. `--differences` also asks, at each image token of the second picture, whether its patch differs
-   from the first picture's. A model that never learned to compare learns it in minutes from 64
-   answers a pair, and in hours from verdicts alone (figures in data/tiny/README.md).
+4. `--differences` also asks, at each image token of the second picture, whether an error touches
+   its patch. A model that never learned to compare learns it in minutes from 64 answers a pair,
+   and in hours from verdicts alone (figures in data/tiny/README.md).
 
 From data/ come: the run folder (runs), pairs on disk (pairs), what a pair asks and answers and the
 tensors of a batch (samples), scores (bench), Muon (optim).
@@ -59,7 +59,7 @@ class Settings:
     micro_batch_size: int = flag(None, "pairs in memory at once; default: the preset's", "--micro")
     steps: int = flag(2000, "optimiser steps")
     read: float = flag(0.1, "share of image-to-code samples")
-    differences: bool = flag(False, "learn which patches differ, too")
+    differences: bool = flag(False, "learn which patches an error touches, too")
     # bookkeeping
     eval_pairs: int = flag(150, "pairs held out, judged at every state")
     log_every: int = flag(20, "steps between two lines of the log")

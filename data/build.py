@@ -62,6 +62,7 @@ import torch
 from tqdm import tqdm
 
 from data import compare, edit, hub, worlds
+from data.compare.places import boxes_of
 from data.models import Chat, drawing_size, fit, preset_for
 from data.pairs import Example, Pair, annotation, hold_out, read_pairs
 from data.worlds.drawing import DrawingStyle
@@ -233,10 +234,13 @@ def load_policy(settings: Settings) -> Callable:
     return write
 
 
-def label(true: Rendering, pred: Rendering) -> list[dict]:
-    """The exact annotation of two renderings, as VC-RewardBench's `human_errors`."""
+def label(true: Rendering, pred: Rendering) -> dict:
+    """What a row says of two renderings: their exact `human_errors`, and where those are."""
     same = true.image.tobytes() == pred.image.tobytes()
-    return annotation(compare.compare(true.scene, pred.scene, same_pixels=same))
+    errors = compare.compare(true.scene, pred.scene, same_pixels=same)
+    boxes = [[round(value, 3) for value in box] for error in errors
+             for box in boxes_of(error, true.scene, pred.scene)[1]]
+    return {"human_errors": annotation(errors), "pred_boxes": boxes}
 
 
 def draw(families: list[Family], size: int | tuple[int, int]) -> None:
@@ -314,7 +318,7 @@ def family_rows(family: Family, images: Path) -> list[dict]:
         used |= {a, b}
         row = {"id": f"{name}-{k}", "category": family.task,
                "gt_img_path": f"images/{name}-{a}.png", "pred_img_path": f"images/{name}-{b}.png",
-               "human_errors": label(family.pictures[a], family.pictures[b]),
+               **label(family.pictures[a], family.pictures[b]),
                "gt_code": family.programs[a], "pred_code": family.programs[b],
                "gt_drawing": family.drawings[a], "pred_drawing": family.drawings[b],
                "source": "infer" if family.drafts & {a, b} else "edit"}

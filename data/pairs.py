@@ -3,7 +3,8 @@
 A folder of pairs holds `pairs.jsonl` and its images. A line has the fields of VC-RewardBench (`id`
 or `idx`, `category`, `gt_img_path`, `pred_img_path`, `human_errors`) and, where data.build wrote
 it, both programs (`gt_code`, `pred_code`), the programs in the style in which they were drawn
-(`gt_drawing`, `pred_drawing`), `source` and `policy_output`.
+(`gt_drawing`, `pred_drawing`), the boxes of the errors in the rendering (`pred_boxes`: left, top,
+right, bottom in fractions of it), `source` and `policy_output`.
 """
 import json
 import os
@@ -57,6 +58,7 @@ class Pair:
     id: str = ""
     family: str = ""  # pairs of one program share it
     source: str = ""  # of the errors: "edit" or "infer" (a policy's own)
+    boxes: list[tuple] | None = None  # of the errors in the rendering, in fractions of it, if known
     names: dict = field(default_factory=dict)  # `id`, `idx` and `category` as the file has them
     where: str = ""  # "file:line", for messages
 
@@ -78,6 +80,8 @@ class Pair:
         line |= {f"{name}_drawing": side.drawing for name, side in sides.items()
                  if side.drawing != side.code}
         line["source"] = self.source
+        if self.boxes is not None:
+            line["pred_boxes"] = self.boxes
         if drafts := [name for name, side in sides.items() if side.is_policy_output]:
             line["policy_output"] = drafts
         return line | changed
@@ -177,7 +181,8 @@ def _pair(file: Path, where: str, row: dict, check_images: bool) -> Pair:
     names = {key: row[key] for key in ("id", "idx", "category") if key in row}
     name = str(row.get("id", row.get("idx", "")))
     family = f"{file.parent}/{name.rpartition('-')[0] or name}"
-    return Pair(task, *sides, truth, name, family, str(row.get("source") or ""), names, where)
+    return Pair(task, *sides, truth, name, family, str(row.get("source") or ""),
+                row.get("pred_boxes"), names, where)
 
 
 def hold_out(pairs: list[Pair], n: int, seed: int = 0) -> tuple[list[Pair], list[Pair]]:

@@ -262,7 +262,7 @@ def label_rows(pairs: list[Pair], verdicts: list[Verdict], out: Path,
         if pair.truth.errors and not errors:
             left["pairs: no error left, though the pictures differ"] += 1
         else:
-            made.append(pair.row(out, human_errors=annotation(errors)))
+            made.append(pair.row(out, human_errors=annotation(errors), pred_boxes=None))
     return made
 
 
@@ -274,13 +274,13 @@ def edit_rows(pairs: list[Pair], answers: list[str], out: Path, left: Counter) -
     for code, (pair, true, pred) in zip(codes, drawn_pairs(pairs, codes)):
         if not (isinstance(true, Rendering) and isinstance(pred, Rendering)):
             left["pairs: do not render"] += 1
-        elif not (errors := label(true, pred)):
+        elif not (found := label(true, pred))["human_errors"]:
             left["pairs: nothing visible changed"] += 1
         else:
             name = f"images/{re.sub(r'[^A-Za-z0-9_.-]', '_', pair.id)}.png"
             pred.image.save(out / name)
-            made.append(pair.row(out, pred_img_path=name, pred_code=code, human_errors=errors,
-                                 source="edit"))
+            made.append(pair.row(out, pred_img_path=name, pred_code=code, pred_drawing=code,
+                                 source="edit", **found))
     return made
 
 

@@ -35,7 +35,7 @@ def test_labels_cover_the_answer_and_the_stop_token_only(pairs_folder, loaded, m
     _, processor = loaded
     samples = [make(pair) for pair in read_pairs(pairs_folder)[:3]]
     batch = training_batch(processor, samples)
-    for i, (_, answer) in enumerate(samples):
+    for i, (_, answer, *_) in enumerate(samples):
         covered = batch["labels"][i] != -100
         assert torch.equal(batch["labels"][i][covered], batch["input_ids"][i][covered])
         assert processor.tokenizer.decode(batch["labels"][i][covered]) == answer + STOP
@@ -45,17 +45,17 @@ def test_labels_cover_the_answer_and_the_stop_token_only(pairs_folder, loaded, m
 
 @pytest.mark.parametrize("boxes, merge, expected", [
     ([], 1, ""),
-    ([(0, 0, 16, 16)], 1, "0"),
-    ([(17, 33, 18, 34), (112, 112, 128, 128)], 1, "17 63"),
-    ([(8, 8, 24, 24)], 1, "0 1 8 9"),
-    ([(17, 33, 18, 34)], 2, "4"),  # 2 x 2 patches are one image token
+    ([(0, 0, 1 / 8, 1 / 8)], 1, "0"),
+    ([(.14, .26, .15, .27), (.875, .875, 1, 1)], 1, "17 63"),
+    ([(1 / 16, 1 / 16, 3 / 16, 3 / 16)], 1, "0 1 8 9"),
+    ([(0, 0, 1, 1)], 1, " ".join(map(str, range(64)))),
+    ([(.14, .26, .15, .27)], 2, "4"),  # 2 x 2 patches are one image token
 ])
-def test_patch_labels_say_where_two_pictures_differ(loaded, boxes, merge, expected):
+def test_patch_labels_say_which_patches_an_error_touches(loaded, boxes, merge, expected):
+    """They do not look at the pixels: equivalent pictures differ in most of them."""
     _, processor = loaded
-    images = Image.new("RGB", (128, 128), "white"), Image.new("RGB", (128, 128), "white")
-    for box in boxes:
-        images[1].paste("red", box)
-    compared = judge_messages("svg", *images), "{}"
+    images = Image.new("RGB", (128, 128), "white"), Image.new("RGB", (128, 128), "red")
+    compared = judge_messages("svg", *images), "{}", boxes
     read = code_messages("svg", images[0]), "<svg/>"
     processor.image_processor.merge_size = merge
     try:
