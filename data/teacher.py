@@ -262,7 +262,8 @@ def label_rows(pairs: list[Pair], verdicts: list[Verdict], out: Path,
         if pair.truth.errors and not errors:
             left["pairs: no error left, though the pictures differ"] += 1
         else:
-            made.append(pair.row(out, human_errors=annotation(errors), pred_boxes=None))
+            made.append(pair.row(out, human_errors=annotation(errors)))
+            made[-1].pop("pred_boxes", None)  # those of the measured errors
     return made
 
 
@@ -279,8 +280,8 @@ def edit_rows(pairs: list[Pair], answers: list[str], out: Path, left: Counter) -
         else:
             name = f"images/{re.sub(r'[^A-Za-z0-9_.-]', '_', pair.id)}.png"
             pred.image.save(out / name)
-            made.append(pair.row(out, pred_img_path=name, pred_code=code, pred_drawing=code,
-                                 source="edit", **found))
+            made.append(pair.row(out, pred_img_path=name, pred_code=code, source="edit", **found))
+            made[-1].pop("pred_drawing", None)
     return made
 
 

@@ -20,6 +20,7 @@ from data.verdict import CATEGORIES, InputError
 
 FIELDS = {"id", "category", "gt_img_path", "pred_img_path", "human_errors", "gt_code", "pred_code",
           "source"}
+DRAWN = {"gt_drawing", "pred_drawing", "pred_boxes"}
 
 
 def contents(folder):
@@ -31,7 +32,8 @@ def test_rows_and_pictures(pairs_folder):
     rows = [json.loads(line) for line in (pairs_folder / "pairs.jsonl").read_text().splitlines()]
     assert len(rows) == 66 and len({row["id"] for row in rows}) == 66
     for row in rows:
-        assert set(row) == FIELDS and row["source"] == "edit"
+        assert set(row) == FIELDS | DRAWN and row["source"] == "edit"
+        assert bool(row["human_errors"]) == bool(row["pred_boxes"])
         assert all(Image.open(pairs_folder / row[key]).size == (128, 128)
                    for key in ("gt_img_path", "pred_img_path"))
         for error in row["human_errors"]:
@@ -70,8 +72,10 @@ def test_mix_is_the_share_of_programs_that_the_policy_writes(mix, least, most):
     settings = Settings(source="infer", mix=mix, model="m", equal=1.0)
     made = [make_family(settings, Program("table", n)) for n in range(200)]
     assert least <= sum(f.programs[1] is None for f in made) <= most
-    # `equal` leaves a policy's pairs alone
-    assert all(f.pairs == [(0, 1 if f.drafts else 0)] for f in made)
+    # `equal` leaves a policy's pairs alone; the others are one program in two styles
+    for family in made:
+        assert family.pairs == [(0, 1 if family.drafts else 2)]
+        assert family.drafts or family.programs[2] == family.programs[0]
     assert [f.programs for f in made if not f.drafts] == [
         make_family(Settings(equal=1.0), Program("table", f.number)).programs
         for f in made if not f.drafts]

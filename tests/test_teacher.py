@@ -237,7 +237,7 @@ def test_edits_are_rendered_and_measured(tmp_path, capsys):
             and "left out, 3 pairs: do not render" in told)
     assert [(pair.id, pair.truth.errors, pair.rendering.code) for pair in made] == [
         (pair.id, pair.truth.errors, pair.rendering.code) for pair in (one, four)]
-    assert [set(row) for row in lines(tmp_path / "pairs.jsonl")] == [FIELDS] * 2
+    assert [set(row) for row in lines(tmp_path / "pairs.jsonl")] == [FIELDS | {"pred_boxes"}] * 2
     assert list(map(shown, made)) == list(map(shown, (one, four)))
     assert len(server.bodies) == 6 and server.bodies[0]["temperature"] == 1.0
     kinds = [re.findall(r"^- (\w+): ", question(body), re.M) for body in server.bodies]
