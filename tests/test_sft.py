@@ -98,7 +98,7 @@ def test_the_pictures_reach_the_loss(pairs_folder, loaded):
 
 def test_a_verdict_to_learn_is_one_the_parser_reads(pairs_folder):
     for pair in read_pairs(pairs_folder):
-        _, answer = judge_sample(pair)
+        answer = judge_sample(pair).answer
         read = Verdict.parse(pair.task, answer)
         assert read.readable and read.errors == pair.truth.errors and not read.notes
 

@@ -54,7 +54,7 @@ def perfect(body):
 
 def shown(pair):
     """The two pictures in what train_sft.py makes of a pair, as bytes."""
-    messages, _ = judge_sample(pair)
+    messages = judge_sample(pair).messages
     return [part["image"].tobytes() for part in messages[0]["content"][:2]]
 
 
