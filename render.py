@@ -50,6 +50,7 @@ from data.verdict import InputError
 __all__ = ["TASKS", "RenderError", "Rendering", "SandboxMissing", "draw_alike",
            "extract_code", "render", "render_many"]
 
+SUFFIXES = {".py": "chart", ".html": "table", ".md": "table", ".svg": "svg"}
 MAX_CODE = 1_000_000  # characters
 Size = int | tuple[int, int] | None  # see render()
 
@@ -131,7 +132,6 @@ def _render_one(task, code, size, timeout, limit):
 @script
 def main(argv: list[str] | None = None) -> None:
     """The command line; exit code 2 and one sentence where there is no picture."""
-    suffixes = {".py": "chart", ".html": "table", ".md": "table", ".svg": "svg"}
     parser = argparse.ArgumentParser(description="Draw a chart program, a table or an SVG file.")
     parser.add_argument("file", help="the code; - reads standard input")
     parser.add_argument("--task", choices=TASKS, help="default: by the file's ending "
@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--unsafe", action="store_true", help="run chart code even where this "
                         f"system lacks a layer of the sandbox (like {UNSAFE}=1)")
     args = parser.parse_args(argv)
-    task = args.task or suffixes.get(os.path.splitext(args.file)[1].lower())
+    task = args.task or SUFFIXES.get(os.path.splitext(args.file)[1].lower())
     if task is None:
         parser.error(f"cannot tell the task from the name {args.file!r}: add --task chart, "
                      "table or svg")

@@ -9,7 +9,7 @@ NEEDED = {  # arguments without which no other mistake is told
     "render.py": ["x.svg", "--out", "x.png"],
     "data.bench": ["data/bench", "--baselines"],
     "data.teacher": ["data/examples"],
-    "data.serve": ["data/tiny/judge"],
+    "data.serve": ["data/tiny/judge"], "data.compare": ["a.py", "b.py"],
     "data.experiments.coverage_chart": ["folder"],
     "data.experiments.coverage_svg": ["folder"],
     "data.experiments.coverage_table": ["folder"],
