@@ -151,7 +151,7 @@ class VisualERM(Chat):
         """
         if self.reads:
             return judge_by_reading(self, pairs, code_messages)
-        canvas = self.preset["canvas"]
+        pairs, canvas = list(pairs), self.preset["canvas"]
         conversations = [judge_messages(task, fit(true, canvas), fit(pred, canvas))
                          for task, true, pred in pairs]
         answers = self.answer(conversations, self.preset["verdict_tokens"],

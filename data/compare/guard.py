@@ -93,6 +93,7 @@ class Guard:
         for i, j, prefix, named in self.subplots:
             boxes = [scene["axes"][k]["box"] for scene, k in zip(self.scenes, (i, j))]
             shift = max(abs(x - y) for x, y in zip(*boxes))
+            shift = 1.0 if self.other_style((i, j)) else shift
             aligned = aligned and shift < 0.004
             if named or not self.arranged:
                 continue
@@ -104,6 +105,17 @@ class Guard:
             self.tell(whole, (slice(None), slice(None)), None, "")
         if not aligned and self.arranged and not self.ledger.errors:
             self.margins()
+
+    def other_style(self, axes: tuple[int, int]) -> bool:
+        """Whether the ticks of a subplot have letters, or its frame a line, of another size."""
+        sizes = []
+        for found, k in zip(self.entries, axes):
+            ticks = [e["width"][:1] for place in ("x ticks", "y ticks")
+                     for e in found.of(k, place) if e["kind"] == "text"]
+            frame = [e["width"][:1] for e in found.of(k, "frame") if e["kind"] == "path"]
+            sizes.append([width for part in (ticks[:1], frame[:1]) for widths in part
+                          for width in widths])
+        return any(abs(a - b) > 0.01 * b for a, b in zip(*sizes))
 
     def margins(self) -> None:
         """Tell other gaps between subplots, and margins far from what they were."""

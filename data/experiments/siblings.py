@@ -1,4 +1,4 @@
-"""Does a reward put the programs written for one picture in the right order?
+"""Count how often a reward puts the programs written for one picture in the right order.
 
     python -m data.experiments.siblings --judges data/tiny/judge,read:data/tiny/judge
 
