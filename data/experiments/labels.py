@@ -45,6 +45,8 @@ from data.compare import compare
 from data.experiments.visible import SHARE, SHIFT, differing
 from render import Rendering, render_many
 
+# A path is called what it draws.
+OUTLINES = ("path", "line", "rect", "polygon", "circle", "ellipse")
 SUFFIXES = {"chart": "*.py", "svg": "*.svg", "table": "*.html"}
 
 # --- 1. what an edit is called ---
@@ -362,9 +364,10 @@ def says(made: Edit, error: Discrepancy) -> bool:
     """Whether an error names category, phenomenon and place of an edit."""
     category, words = MEANS[made.task][made.kind]
     place = " ".join(made.place.split())
+    places = OUTLINES if made.task == "svg" and place == "path" else (place,)
     return (re.fullmatch(category, error.category) is not None
             and re.search(words, error.description) is not None
-            and (place == "plot" or place in error.location))
+            and (place == "plot" or any(name in error.location for name in places)))
 
 
 def measure(task: str, n: int, **options) -> tuple[int, int, list[Miss]]:
