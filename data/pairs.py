@@ -6,6 +6,8 @@ it, both programs (`gt_code`, `pred_code`), the programs in the style in which t
 (`gt_drawing`, `pred_drawing`), the boxes of the errors in the rendering (`pred_boxes`: left, top,
 right, bottom in fractions of it), `source` and `policy_output`.
 """
+import base64
+import io
 import json
 import os
 import random
@@ -218,3 +220,10 @@ def load_image(path: Path | str) -> Image.Image:
                          "one.") from error
     image.thumbnail((1024, 1024))
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def data_url(image: Image.Image) -> str:
+    """An image as a PNG data URL."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

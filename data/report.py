@@ -1,13 +1,11 @@
 """Reports: a self-contained page of images, verdicts and numbers; plots and tables of a log."""
-import base64
-import io
 import textwrap
 from html import escape
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from data.pairs import Example, Pair
+from data.pairs import Example, Pair, data_url
 from data.runs import write_text
 from data.verdict import CATEGORIES, Verdict
 from render import Rendering, draw_alike
@@ -27,13 +25,6 @@ pre{white-space:pre-wrap;font-size:.8rem;padding:.6rem}
 summary{cursor:pointer;margin-top:.5rem}"""
 
 # --- 1. pages ---
-
-
-def data_url(image: Image.Image) -> str:
-    """An image as a PNG data URL."""
-    buffer = io.BytesIO()
-    image.convert("RGB").save(buffer, "PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def html_report(title: str, cards: list[dict], intro: str = "") -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from data.report import data_url
+from data.pairs import data_url
 from data.runs import say
 from data.verdict import InputError, in_one_line
 

@@ -1,11 +1,10 @@
 """A page about two pictures: the errors in words, and boxes where they are, linked by hovering."""
-import base64
-import io
 from html import escape
 
 from PIL import Image
 
 from data.compare.places import Box
+from data.pairs import data_url
 from data.verdict import Discrepancy
 
 Finding = tuple[Discrepancy, list[Box], list[Box]]  # an error, its boxes in either picture
@@ -43,7 +42,7 @@ def section(number: int, names: tuple[str, str], images: tuple[Image.Image, Imag
                          f"height:{bottom - top:.2%}")
                 boxes.append(f'<i data-error="{number}-{k}" style="{place}"></i>')
         caption = ("reference: ", "compared: ")[side] + name
-        figures.append(f'<figure><div class=shown><img src="{_data_url(image)}" alt="">'
+        figures.append(f'<figure><div class=shown><img src="{data_url(image)}" alt="">'
                        f"{''.join(boxes)}</div><figcaption>{escape(caption)}</figcaption></figure>")
     lines = [f'<li tabindex=0 data-error="{number}-{k}"><b>{"●" * error.severity}</b> '
              f"{escape(f'{error.category}, {error.location}: {error.description}')}</li>"
@@ -51,9 +50,3 @@ def section(number: int, names: tuple[str, str], images: tuple[Image.Image, Imag
     told = f"<ol>{''.join(lines)}</ol>" if lines else "<p>No difference found.</p>"
     return (f"<section><h2>{escape(names[1])}: fidelity {score:.1f}</h2>"
             f"<div class=pair>{''.join(figures)}</div>{told}</section>")
-
-
-def _data_url(image):
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -44,8 +44,8 @@ def plain_names(value: object, rows_of: dict[int, list[int]]) -> dict | list | s
 def axes_scene(ax: "Axes", every: list) -> dict:
     """The scene of an Axes; `every`: all Axes of its figure."""
     space = ax.name == "3d"                     # a space keeps its own flags
-    on, framed, box = ax.axison, ax.axison and ax.get_frame_on(), ax.get_position()
-    on = ax._axis3don if space else on
+    on, framed = ax._axis3don if space else ax.axison, ax.axison and ax.get_frame_on()
+    box = ax.get_position()
     twins = [a for a in every if a in ax._twinned_axes.get_siblings(ax)] or [ax]
     base = min(twins, key=every.index)
     scene = {"box": [round(float(v), 3) for v in (box.x0, box.y0, box.width, box.height)],
