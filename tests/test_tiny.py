@@ -8,8 +8,17 @@ from conftest import ROOT
 from data.models import load_model, load_processor
 from data.pairs import read_pairs
 from data.runs import read_csv
+from data.samples import code_sample, judge_sample, training_batch
 from data.tiny import __main__ as tiny
-from data.tiny.__main__ import Settings, choose, drawn, exact, references, schedule
+from data.tiny.__main__ import (
+    Settings,
+    answer_loss,
+    choose,
+    drawn,
+    exact,
+    references,
+    schedule,
+)
 from data.verdict import CATEGORIES, Verdict
 from render import Rendering
 from visual_erm import NOTHING_SAID, code_prompt, judge_prompt
@@ -36,6 +45,26 @@ def test_shipped_tokenizer(text, tokens):
     (0, 0.01), (99, 1.0), (500, 1.0), (600, 1.0), (800, 0.51), (999, 0.0225)])
 def test_schedule(step, share):
     assert schedule(step, 1000) == pytest.approx(share, abs=0.012)
+
+
+def test_short_cuts_change_nothing(pairs_folder):
+    """The loss on the answers' tokens only, and patches embedded by a product."""
+    model, processor = load_model("data/tiny/base", dtype=torch.float32)
+    pairs = read_pairs(pairs_folder)
+    inputs = training_batch(processor, [*map(judge_sample, pairs[:3]),
+                                        code_sample(pairs[3].task, pairs[3].reference)], True)
+    embed = model.model.visual.patch_embed
+    patches = inputs["pixel_values"]
+    convolved = embed.proj(patches.view(-1, 3, 2, 16, 16)).flatten(1)
+    assert torch.allclose(embed(patches), convolved, atol=1e-4)
+    losses, gradients = [], []
+    for loss in (model(**inputs).loss, answer_loss(model, inputs)):
+        model.zero_grad()
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append(embed.proj.weight.grad.clone())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert torch.allclose(*gradients, atol=1e-5) and gradients[0].abs().max() > 1e-3
 
 
 def test_a_resumed_run_logs_each_step_once(monkeypatch, tmp_path, pairs_folder, untrained):

@@ -306,6 +306,19 @@ def prepare(pairs: list[Pair], held: list[Pair], model: Qwen3VLForConditionalGen
     return held, by_task, readings, model, processor
 
 
+def answer_loss(model: Qwen3VLForConditionalGeneration, inputs: dict) -> torch.Tensor:
+    """The mean negative log-likelihood of the answers' tokens, a scalar (Eq. 2).
+
+    It equals the model's own loss. The output layer is applied to those tokens only, where the
+    model's own computes 1,500 logits for each patch of a picture, too.
+    """
+    labels = inputs["labels"][:, 1:]  # (B, T - 1): a position says the next token
+    hidden = model.model(**{k: v for k, v in inputs.items() if k != "labels"}).last_hidden_state
+    answered = labels != -100
+    logits = model.lm_head(hidden[:, :-1][answered]).float()  # (N, V)
+    return torch.nn.functional.cross_entropy(logits, labels[answered])
+
+
 def average_gradients(model: torch.nn.Module, ranks: int) -> None:
     """The mean over all processes, in one message."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
@@ -355,7 +368,7 @@ def main(argv: list[str] | None = None) -> None:
         samples = choose(rng, readings, pairs, step, settings, rank, ranks)
         inputs = training_batch(processor, samples).to(model.device)
         with torch.autocast(model.device.type, torch.bfloat16, enabled=has_bfloat16(model.device)):
-            loss = model.train()(**inputs).loss
+            loss = answer_loss(model.train(), inputs)
         loss.backward()
         if ranks > 1:
             average_gradients(model, ranks)
