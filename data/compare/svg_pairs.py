@@ -88,6 +88,8 @@ def _costs(left, right):
     boxes = [np.array([shape["box"] for shape in shapes]) for shapes in (left, right)]
     apart = np.abs(boxes[0][:, None] - boxes[1]).max(2) > WHOLE
     other_kind = ours[3][:, None] != theirs[3]
+    # A background that became smaller keeps its colour; else a shape is none because it is large.
+    apart &= (gaps > 1e-6) | (kinds > 0)
     cost[other_kind[..., 0] | other_kind[..., 1] & apart] = FAR
     return cost
 

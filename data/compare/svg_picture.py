@@ -11,6 +11,7 @@ NOISE = 1.5, 4.0        # of 255: what may differ in a place that is equal; in p
 # What the guard counts in pictures of one size; 2 and 4 times as much passes in those of two sizes.
 FAINT = 16.0            # of 255: a cell that differs by less is not counted
 VISIBLE = 1.3e-4        # of the canvas: what differs at least, a full difference over so much of it
+WIDE = 0.01             # of the canvas: a pale difference without a gap over so much of it is seen
 
 
 class Pictures:
@@ -71,6 +72,11 @@ class Pictures:
         for shape in shapes:
             place[self.cells(shape)] = True
         off = np.where(place, self.off, 0)
+        gaps = off <= NOISE[not self.same_size]
+        for _ in range(3):                      # edges that are blurred differ, too, but not so far
+            gaps = _grown(gaps)
+        if (~gaps).mean() > WIDE:               # a pale ground
+            return True
         counted = off[off > NOISE[not self.same_size]].sum() / 255
         return off.max(initial=0) > self.faint / 2 and counted >= 0.7 * self.visible * off.size
 

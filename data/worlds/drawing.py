@@ -84,10 +84,9 @@ class DrawingStyle:
         if not canvas:
             return code
         head, wide, high, shapes, end = canvas.groups()
-        side = max(float(wide), float(high))
         scale = rng.uniform(0.99, 1.01)
-        x, y = ((1 - scale) / 2 * float(of) + rng.uniform(-0.009, 0.009) * side
-                for of in (wide, high))
+        x, y = ((1 - scale) / 2 * side + rng.uniform(-0.009, 0.009) * side
+                for side in (float(wide), float(high)))
         width, other = rng.uniform(0.94, 1.06), rng.random() < 0.5
         shapes = re.sub(r'stroke-width="([\d.]+)"',
                         lambda old: f'stroke-width="{float(old[1]) * width:.3f}"', shapes)
