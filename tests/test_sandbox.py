@@ -81,6 +81,12 @@ HOSTILE = {name: ("chart", code, "forbidden", "PermissionError")
     "much disk, unlinked": ("chart", "import os, time\nheld = []\nfor i in range(50):\n"
                             " held.append(open('a', 'wb'))\n held[i].write(bytes(8 << 20)); "
                             "os.unlink('a')\ntime.sleep(20)", "too_large", "64 MiB"),
+    "much disk, mapped": ("chart", "import mmap, os, time\nheld = []\nfor i in range(50):\n"
+                          " with open('a', 'wb+') as file:\n  file.write(bytes(8 << 20))\n"
+                          "  file.flush()\n  held.append(mmap.mmap(file.fileno(), 4096))\n"
+                          "  os.unlink('a')\ntime.sleep(20)", "too_large", "64 MiB"),
+    "shutil.copy": ("chart", LINE + "import shutil\nplt.savefig('a.png')\n"
+                    "shutil.copy2('a.png', 'b.png')", "ok", ""),
     "syntax": ("chart", "plt.plot([", "syntax", "line 1"),
     "prose": ("chart", "Sure! Here is the chart.", "syntax", ""),
     "null byte": ("chart", "x = 1\0", "syntax", "null"),
@@ -124,9 +130,9 @@ HOSTILE = {name: ("chart", code, "forbidden", "PermissionError")
     "rename": ("chart", "import os; os.rename('{secret}', '{secret}2')", "forbidden", ""),
     "link": ("chart", "import os; os.link('{secret}', 'a')", "runtime", "cross-device"),
     "truncate": ("chart", "import os; os.truncate('{secret}', 0)", "forbidden", ""),
-    "chmod": ("chart", "import os; os.chmod('{secret}', 0)", "forbidden", ""),
+    "chmod": ("chart", "import os; os.chmod('{secret}', 0)", "blank", "no figure"),
     "chown": ("chart", "import os; os.chown('{secret}', 1, 1)", "forbidden", ""),
-    "utime": ("chart", "import os; os.utime('{secret}')", "forbidden", ""),
+    "utime": ("chart", "import os; os.utime('{secret}', (0, 0))", "blank", "no figure"),
     "setxattr": ("chart", "import os; os.setxattr('{secret}', 'user.a', b'b')", "forbidden", ""),
     "kill the worker": ("chart", "import os; os.kill(os.getppid(), 9)", "forbidden", ""),
     "signal all": ("chart", "import os; os.kill(-1, 0)", "forbidden", ""),
@@ -220,7 +226,7 @@ def hostile_results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("dataset")
     secret = folder / "secret.png"
     draw("chart", LINE, 64)[0].save(secret)
-    before = secret.read_bytes(), secret.stat().st_mtime_ns, sorted(os.listdir(folder))
+    before = secret.read_bytes(), secret.stat()[:1], secret.stat().st_mtime_ns, os.listdir(folder)
     results = {}
     for late, seconds in ((True, 1.5), (False, 60)):
         names = [name for name, row in HOSTILE.items() if (row[2] == "timeout") == late]
@@ -229,7 +235,8 @@ def hostile_results(tmp_path_factory):
                  code.replace("{secret}", str(secret)).replace("{folder}", str(folder)))
                 for task, code in jobs]
         results |= zip(names, render_many(jobs, size=96, timeout=seconds))
-    assert before == (secret.read_bytes(), secret.stat().st_mtime_ns, sorted(os.listdir(folder)))
+    assert before == (secret.read_bytes(), secret.stat()[:1], secret.stat().st_mtime_ns,
+                      os.listdir(folder))
     return results
 
 

@@ -123,8 +123,16 @@ def excess(pid: int, scratch: str) -> str:
 
 
 def _unlinked_bytes(pid):
-    """Bytes on disk of the files that a process holds open and has removed from their folder."""
+    """Bytes on disk of the files that a process holds and has removed from their folder.
+
+    It holds what it has open, and what it has mapped, which the kernel lists without sizes: each
+    counts as the largest that a program may write.
+    """
     size = 0
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/maps", errors="replace") as maps:
+        gone = {tuple(line.split()[3:5]) for line in maps if line.endswith("(deleted)\n")
+                and not line.split()[5].startswith(("/dev/zero", "/SYSV", "/memfd:"))}
+        size = FILE_BYTES * len(gone)
     with contextlib.suppress(OSError):                  # it ended; or a system without /proc
         for link in os.scandir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):

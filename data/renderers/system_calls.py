@@ -87,7 +87,13 @@ BY_ARGUMENTS = {    # name: (numbers, steps that end with an answer)
     "prlimit64": ((302, 261), null(2)),         # read the limits, set none
     "madvise": ((28, 233), [(LOAD, 0, 0, 32), (AT_LEAST, 0, 1, 100), (GIVE, 0, 0, EPERM),
                             (GIVE, 0, 0, ALLOW)]),      # from 100 on it breaks memory on purpose
-    # nothing has to reach the disk: they succeed and do nothing
+    # rights, times and attributes matter to nobody: shutil.copy2 goes on. They succeed, do nothing
+    "chmod": ((90, None), [(GIVE, 0, 0, DONE)]),
+    "fchmod": ((91, 52), [(GIVE, 0, 0, DONE)]),
+    "fchmodat": ((268, 53), [(GIVE, 0, 0, DONE)]),
+    "utimensat": ((280, 88), [(GIVE, 0, 0, DONE)]),
+    "listxattr": ((194, 11), [(GIVE, 0, 0, DONE)]),
+    # nothing has to reach the disk: the same
     "fsync": ((74, 82), [(GIVE, 0, 0, DONE)]),
     "fdatasync": ((75, 83), [(GIVE, 0, 0, DONE)]),
     "msync": ((26, 227), [(GIVE, 0, 0, DONE)])}
@@ -99,7 +105,8 @@ def bpf_filter(column: int, audit: int) -> list[tuple[int, int, int, int]]:
     steps = [(LOAD, 0, 0, 4), (EQUAL, 1, 0, audit), (GIVE, 0, 0, KILL), (LOAD, 0, 0, 0),
              (AT_LEAST, 0, 1, 0x40000000), (GIVE, 0, 0, EPERM)]         # the x32 numbering
     for numbers, answer in BY_ARGUMENTS.values():
-        steps += [(EQUAL, 0, len(answer), numbers[column]), *answer]
+        if numbers[column] is not None:
+            steps += [(EQUAL, 0, len(answer), numbers[column]), *answer]
     allowed = sorted(numbers[column] for numbers in ALLOWED.values() if numbers[column] is not None)
     steps += [(EQUAL, len(allowed) - i + 2, 0, number) for i, number in enumerate(allowed)]
     return [*steps, (AT_LEAST, 1, 0, NEWER), (GIVE, 0, 0, EPERM), (GIVE, 0, 0, ENOSYS),
