@@ -138,9 +138,9 @@ class Verdict:
         """The verdict of a list of errors that people or programs wrote (data, not an answer).
 
         Entries are read by the rules of `parse`, but none is taken for a repetition or a
-        contradiction: who lists two alike errors means two.
+        contradiction: who lists two alike errors means two. `raw` keeps the list as it was.
         """
-        verdict = cls(task)
+        verdict = cls(task, raw=json.dumps({"errors": entries}))
         for entry in entries:
             error = _read_error(task, entry, verdict.notes)
             if error is not None:

@@ -23,7 +23,8 @@ of three):
     TP_hard = yes          TP_soft = yes + 0.5 partial
     FP, FN = predicted, true errors with no match at all
     P = TP / (TP + FP)     R = TP / (TP + FN)     F1 = 2PR / (P + R)
-    Sc = Pearson correlation, over pairs, of predicted and true sum of severities
+    Sc = Pearson correlation, over pairs, of predicted and true sum of severities; Spearman: of
+         their ranks
 
 For example 3 yes, 2 partial, 1 FP, 2 FN: F1h = 6/9 = 66.7, F1s (TP 4) = 8/11 = 72.7. Stated where
 the paper is silent:
@@ -34,6 +35,11 @@ the paper is silent:
 - Pairs whose answer is unreadable or missing are left out of all figures and counted in the last
   column. That could favour a judge that fails on hard pairs, so the JSON also holds the figures
   with "no error" in their place.
+
+--rules published counts as the paper's script does; data/README.md has both books of rules side by
+side. A second table has every figure with its 95 % interval (bootstrap over pairs, the same samples
+for every judge, fixed seed); with --categories also of each category. Where there are several
+judges, the differences to the first one follow, with their intervals.
 
 **Baselines** (--baselines). "always no error" ignores the images. "pixel difference" compares
 pixels only; see `pixel_difference`. Neither can name what is wrong, so F1h is 0 or close to it by
@@ -50,7 +56,8 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count, product, repeat
+from functools import partial
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +65,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.bench.matchers import LLMMatcher, match
+from data.bench.scores import FIGURES, interval, score, strict_pair
 from data.pairs import Pair, read_jsonl, read_pairs
 from data.runs import write_text
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
@@ -131,10 +139,9 @@ def ask_judge(judge: str, preset: dict, pairs: list[Pair], file: Path) -> list[V
             part = pairs[start:start + chunk]
             answers = model.judge([(p.task, *p.images()) for p in part])
             for pair, verdict in zip(part, answers, strict=True):
-                text = verdict.raw
-                if verdict.readable:
-                    text = text or verdict.to_json()
-                row = pair.names | {"pred_json": text}
+                if verdict.readable and (model.reads or not verdict.raw):  # raw: what it read
+                    verdict.raw = verdict.to_json()
+                row = pair.names | {"pred_json": verdict.raw}
                 out.write(json.dumps(row, ensure_ascii=False) + "\n")
             out.flush()
             verdicts += answers
@@ -231,16 +238,27 @@ def _take_region(fields: dict) -> list[int]:
 
 
 def match_all(pairs: list[Pair], verdicts: list[Verdict], matcher: Callable = match,
-              workers: int = 1) -> list[dict]:
-    """One plain dict a pair for the JSON file: errors of both sides, matches, severity sums."""
+              workers: int = 1, rules: str = "ours") -> list[dict]:
+    """One plain dict a pair for the JSON file: errors of both sides, matches, severity sums.
+
+    `rules`: one of RULES. A pair that the published script leaves out is not in the list.
+    """
+    one = partial(_match_pair, matcher=matcher, rules=rules)
     with ThreadPoolExecutor(workers) as pool:
-        items = pool.map(_match_pair, pairs, verdicts, repeat(matcher))
-        return list(tqdm(items, "matching", total=len(pairs), disable=workers == 1))
+        items = pool.map(one, pairs, verdicts)
+        items = tqdm(items, "matching", total=len(pairs), disable=workers == 1)
+        return [item for item in items if item is not None]
 
 
-def _match_pair(pair: Pair, verdict: Verdict, matcher: Callable) -> dict:
-    true, dropped_true = _of_task(pair.task, pair.truth)
-    predicted, dropped_predicted = _of_task(pair.task, verdict)
+def _match_pair(pair: Pair, verdict: Verdict, matcher: Callable, rules: str) -> dict | None:
+    if rules == "published":
+        both = strict_pair(pair.truth, verdict)
+        if both is None:
+            return None
+        (true, predicted), dropped_true, dropped_predicted = both, 0, 0
+    else:
+        true, dropped_true = _of_task(pair.task, pair.truth)
+        predicted, dropped_predicted = _of_task(pair.task, verdict)
     item = pair.names | {"readable": verdict.readable}
     item |= {"true": [vars(e) for e in true], "predicted": [vars(e) for e in predicted]}
     item["matches"] = [{"true": i, "predicted": j, "level": level}
@@ -261,62 +279,64 @@ def _of_task(task: str, verdict: Verdict) -> tuple[list[Discrepancy], int]:
     return kept, len(verdict.errors) - len(kept) + dropped_before
 
 
-def f1(tp: float, fp: int, fn: int, nothing: bool = False) -> float:
-    """2PR / (P + R). 1 if `nothing` was to find and nothing was predicted; 0 instead of 0/0."""
-    if nothing:
-        return 1.0
-    return 2 * tp / (2 * tp + fp + fn) if tp else 0.0
+def report(judge: str, items: list[dict], rules: str = "ours", left_out: int = 0) -> dict:
+    """One row of the table: figures by task and pooled, by category within each; and all items.
 
-
-def pearson(xs: list[float], ys: list[float]) -> float | None:
-    """Correlation of two lists of numbers; None if one is constant or shorter than 2."""
-    if len(xs) < 2 or len(set(xs)) < 2 or len(set(ys)) < 2:
-        return None
-    return float(np.corrcoef(xs, ys)[0, 1])
-
-
-def score(items: list[dict]) -> dict:
-    """The figures of some items of `match_all`, pooled.
-
-    F1 and Sc are between 0 and 1; the table prints 100 times that.
-    Worked: 3 yes, 2 partial, 1 FP, 2 FN: tp_hard 3, tp_soft 4, f1h 6/9, f1s 8/11.
+    By our rules unreadable answers are not in the figures, by the published ones they are, as "no
+    error". `left_out`: pairs at which the published script fails.
     """
-    levels = Counter(m["level"] for item in items for m in item["matches"])
-    true = sum(len(item["true"]) for item in items)
-    predicted = sum(len(item["predicted"]) for item in items)
-    hard, partial = levels["yes"], levels["partial"]
-    soft = hard + 0.5 * partial
-    fp, fn = predicted - hard - partial, true - hard - partial
-    nothing = not true and not predicted
-    severities = [item["severity_predicted"] for item in items]
-    true_severities = [item["severity_true"] for item in items]
-    counts = {"pairs": len(items), "true_errors": true, "predicted_errors": predicted,
-              "tp_hard": hard, "tp_soft": soft, "fp": fp, "fn": fn}
-    figures = {"f1h": f1(hard, fp, fn, nothing) if items else None,
-               "f1s": f1(soft, fp, fn, nothing) if items else None,
-               "sc": pearson(severities, true_severities)}
-    dropped = {side: sum(item[side] for item in items)
-               for side in ("dropped_true", "dropped_predicted")}
-    return counts | figures | dropped
-
-
-def report(judge: str, items: list[dict]) -> dict:
-    """One row of the table: the readable answers' scores by task and pooled; and all items."""
-    readable = [item for item in items if item["readable"]]
     unreadable = [item.get("id", item.get("idx")) for item in items if not item["readable"]]
-    row = {"judge": judge, "scores": _scores(readable),
-           "unreadable": len(unreadable), "unreadable_ids": unreadable}
-    if unreadable:
-        row["scores_unreadable_as_no_error"] = _scores(items)
+    row = {"judge": judge, "rules": rules, "scores": _scores(items, rules),
+           "unreadable": len(unreadable), "unreadable_ids": unreadable, "left_out": left_out}
+    if unreadable and rules == "ours":
+        everything = [item | {"readable": True} for item in items]
+        row["scores_unreadable_as_no_error"] = _scores(everything, rules)
     return row | {"items": items}
 
 
-def _scores(items: list[dict]) -> dict[str, dict]:
+def _scores(items: list[dict], rules: str) -> dict[str, dict]:
     """The figures of each task and, pooled, the average."""
-    scores = {}
-    for task in CATEGORIES:
-        scores[task] = score([item for item in items if item["category"] == task])
-    return scores | {"average": score(items)}
+    return {task: _group(_of(items, task), rules, task)[0] for task in (*CATEGORIES, "average")}
+
+
+def _of(items: list[dict], task: str) -> list[dict]:
+    return [item for item in items if task in (item["category"], "average")]
+
+
+def _group(items: list[dict], rules: str, task: str) -> tuple[dict, dict]:
+    """(the figures of a group of items and of its categories, the resampled ones of all)."""
+    def counted(chosen):
+        return np.array([rules == "published" or item["readable"] for item in chosen], float)
+
+    row, sampled = score(items, rules, counted=counted(items))
+    for side in ("dropped_true", "dropped_predicted"):
+        row[side] = sum(item[side] for item, one in zip(items, counted(items)) if one)
+    row["categories"] = {}
+    tasks = [task] if task in CATEGORIES else list(CATEGORIES)
+    for category in dict.fromkeys(name for one in tasks for name in CATEGORIES[one]):
+        mine = [item for item in items if category in CATEGORIES[item["category"]]]
+        row["categories"][category] = score(mine, rules, category, counted(mine))[0]
+    return row, sampled
+
+
+def differences(row: dict, first: dict) -> dict[str, dict[str, dict]]:
+    """What a judge's figures are more than the first one's, {task: {figure: ...}}.
+
+    Each with the 95 % interval of the difference; only where both have a figure for the same pairs.
+    """
+    found = {}
+    for task in (*CATEGORIES, "average"):
+        sides = [_of(one["items"], task) for one in (row, first)]
+        names = [[_keys(item)[0] for item in items] for items in sides]
+        if names[0] != names[1] or not sides[0]:
+            continue
+        (mine, my_samples), (other, other_samples) = (
+            _group(items, row["rules"], task) for items in sides)
+        found[task] = {
+            name: {"difference": mine[name] - other[name],
+                   "interval": interval(my_samples[name] - other_samples[name])}
+            for name in FIGURES if None not in (mine[name], other[name])}
+    return found
 
 
 def table(rows: list[dict]) -> str:
@@ -325,8 +345,47 @@ def table(rows: list[dict]) -> str:
     for row in rows:
         unreadable = f"{row['unreadable']} of {len(row['items'])}"
         lines.append([row["judge"], *map(_cell, row["scores"].values()), unreadable])
+    return markdown(lines)
+
+
+def table_of_intervals(rows: list[dict], categories: bool = False) -> str:
+    """Every figure with its 95 % interval, times 100, in Markdown; with `categories` of these, too.
+    """
+    lines = [["judge", "of", "pairs", "F1h", "F1s", "Sc", "Spearman"]]
+    for row in rows:
+        for task, scores in row["scores"].items():
+            groups = {task: scores}
+            if categories:
+                groups |= {f"{task}: {name}": one for name, one in scores["categories"].items()}
+            for name, one in groups.items():
+                if one["pairs"]:
+                    figures = [_with_interval(one[key], one["intervals"][key]) for key in FIGURES]
+                    lines.append([row["judge"], name, str(one["pairs"]), *figures])
+    return markdown(lines)
+
+
+def table_of_differences(rows: list[dict]) -> str:
+    """What the figures of each judge are more than the first one's, in points, in Markdown."""
+    lines = [[f"more than {rows[0]['judge']}", "of", "F1h", "F1s", "Sc", "Spearman"]]
+    for row in rows[1:]:
+        for task, found in row["more_than_first"].items():
+            cells = [_with_interval(found[key]["difference"], found[key]["interval"], "+")
+                     if key in found else "-" for key in FIGURES]
+            lines.append([row["judge"], task, *cells])
+    return markdown(lines)
+
+
+def _with_interval(value: float | None, bounds: list[float] | None, sign: str = "") -> str:
+    if value is None:
+        return "-"
+    text = f"{100 * value:{sign}.1f}"
+    return text + (f" [{100 * bounds[0]:{sign}.1f}, {100 * bounds[1]:{sign}.1f}]" if bounds else "")
+
+
+def markdown(lines: list[list[str]]) -> str:
+    """A table in Markdown, its columns padded; the first line is the head."""
     widths = [max(map(len, column)) for column in zip(*lines)]
-    lines.insert(1, ["-" * width for width in widths])
+    lines = [lines[0], ["-" * width for width in widths], *lines[1:]]
     padded = [map(str.ljust, line, widths) for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
@@ -344,10 +403,11 @@ def _cell(scores: dict) -> str:
 def evaluate(data: str | Path, *, judges: list[str] = (), preset: str = "",
              predictions: list[str] = (), baselines: bool = False,
              llm_matcher: tuple[str, str] | None = None, limit: int | None = None,
-             out: Path) -> list[dict]:
-    """Answer, match, score: prints the table, writes OUT and returns the rows. Raises InputError.
+             rules: str = "ours", categories: bool = False, out: Path) -> list[dict]:
+    """Answer, match, score: prints the tables, writes OUT and returns the rows. Raises InputError.
 
     `llm_matcher`: (URL, model) of a language model that matches instead of the offline matcher.
+    `rules`: one of RULES. `categories`: print their figures, too.
     """
     pairs = named_pairs(data, check_images=bool(judges or baselines))
     # what can fail at once comes before the judges
@@ -358,12 +418,13 @@ def evaluate(data: str | Path, *, judges: list[str] = (), preset: str = "",
         answered = [(file, [verdicts[i] for i in chosen]) for file, verdicts in answered]
     matcher, workers = match, 1
     if llm_matcher:
-        matcher, workers = LLMMatcher(*llm_matcher, cache=out.parent / "matcher.jsonl"), 8
+        matcher, workers = LLMMatcher(*llm_matcher, cache=out.parent / "matcher.jsonl",
+                                      same_category=rules == "ours"), 8
     tasks = Counter(pair.task for pair in pairs)
     kinds = ", ".join(f"{tasks[task]} {task}" for task in CATEGORIES)
     equal = sum(not pair.truth.errors for pair in pairs)
     print(f"{data}: {len(pairs)} pairs ({kinds}), {equal} of them without errors; "
-          f"matcher: {llm_matcher[1] if llm_matcher else 'offline'}", flush=True)
+          f"matcher: {llm_matcher[1] if llm_matcher else 'offline'}; rules: {rules}", flush=True)
 
     for n, judge in enumerate(judges):
         from data.models import preset_for
@@ -376,16 +437,23 @@ def evaluate(data: str | Path, *, judges: list[str] = (), preset: str = "",
         answered.append(("pixel difference", pixel_difference(pairs)))
     rows = []
     for name, verdicts in answered:
-        rows.append(report(name, match_all(pairs, verdicts, matcher, workers)))
+        items = match_all(pairs, verdicts, matcher, workers, rules)
+        rows.append(report(name, items, rules, len(pairs) - len(items)))
+    for row in rows[1:]:
+        row["more_than_first"] = differences(row, rows[0])
     if llm_matcher:
         print(f"matcher: {matcher.asked} questions asked; {matcher.fell_back} pairs fell back to "
               "the offline matcher because its answers could not be read")
 
     print(table(rows))
+    print(f"\nWith 95 % intervals:\n\n{table_of_intervals(rows, categories)}\n")
+    if rows[1:]:
+        print(f"{table_of_differences(rows)}\n")
     for row in rows:
         print_left_out(row)
     out.parent.mkdir(parents=True, exist_ok=True)
-    content = {"data": str(data), "matcher": llm_matcher or "offline", "limit": limit, "rows": rows}
+    content = {"data": str(data), "matcher": llm_matcher or "offline", "limit": limit,
+               "rules": rules, "rows": rows}
     write_text(out, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     print(f"written: {out}")
     return rows
@@ -398,7 +466,12 @@ def print_left_out(row: dict) -> None:
     if predicted or true:
         print(f"{row['judge']}: {predicted} predicted and {true} true errors dropped "
               "(category not of the task)")
-    if row["unreadable"]:
+    if row["left_out"]:
+        print(f"{row['judge']}: {row['left_out']} pairs left out: the published script fails there")
+    if row["unreadable"] and row["rules"] == "published":
+        print(f"{row['judge']}: {row['unreadable']} answers unreadable or missing; what the "
+              "published rules cannot read counts as \"no error\"")
+    elif row["unreadable"]:
         other = row["scores_unreadable_as_no_error"]["average"]
         print(f"{row['judge']}: {row['unreadable']} answers unreadable or missing, left out; "
               f"counted as \"no error\" the average F1h would be {100 * other['f1h']:.1f}")

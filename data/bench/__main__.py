@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from data.bench import evaluate
+from data.bench.scores import RULES
 from data.runs import script
 
 
@@ -24,6 +25,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="add 'always no error' and 'pixel difference' to the table")
     add("--matcher", nargs=2, metavar=("URL", "MODEL"),
         help="match by a language model instead of offline")
+    add("--rules", choices=RULES, default=RULES[0],
+        help="how errors are counted: as here, or as the paper's script does")
+    add("--categories", action="store_true", help="print the figures of each category, too")
     add("--limit", type=int, metavar="N", help="only N pairs, spread evenly")
     add("--out", type=Path, metavar="JSON",
         help="default: runs/bench/<name of the first judge or file>.json")
@@ -44,7 +48,8 @@ def main(argv: list[str] | None = None) -> None:
     args = arguments(argv)
     try:
         evaluate(args.data, judges=args.judge, preset=args.preset, predictions=args.predictions,
-                 baselines=args.baselines, llm_matcher=args.matcher, limit=args.limit, out=args.out)
+                 baselines=args.baselines, llm_matcher=args.matcher, limit=args.limit,
+                 rules=args.rules, categories=args.categories, out=args.out)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Stopped; the answers so far are kept, and --predictions scores "
                                 "them.") from None

@@ -360,12 +360,14 @@ class LLMMatcher:
     One question for a pair of lists, none if a list is empty. Answers are kept in the file `cache`,
     by model and question. An unreadable answer is asked for again, three times in all; then the
     offline matcher takes the pair and `fell_back` counts it. Ids that do not exist, are used twice
-    or belong to different categories are ignored. Raises InputError if the server fails.
+    or belong to different categories (with `same_category`) are ignored. Raises InputError if the
+    server fails.
     """
 
-    def __init__(self, url: str, model: str, cache: Path, attempts: int = 3):
+    def __init__(self, url: str, model: str, cache: Path, attempts: int = 3, *,
+                 same_category: bool = True):
         self.server, self.model = Server(f"{url}#{model}"), model
-        self.cache, self.attempts = Path(cache), attempts
+        self.cache, self.attempts, self.same_category = Path(cache), attempts, same_category
         self.asked = self.fell_back = 0
         self.lock = threading.Lock()
         self.known = {}
@@ -386,8 +388,8 @@ class LLMMatcher:
         for i, j, name in self.known[key]:
             if not (0 <= i < len(true) and 0 <= j < len(predicted)):
                 continue
-            same_category = true[i].category == predicted[j].category
-            if same_category and i not in used_true and j not in used_predicted:
+            fits = not self.same_category or true[i].category == predicted[j].category
+            if fits and i not in used_true and j not in used_predicted:
                 used_true.add(i)
                 used_predicted.add(j)
                 matches.append((i, j, name))
