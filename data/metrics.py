@@ -20,7 +20,8 @@ def text_similarity(code_true: str, code_pred: str) -> float:
     return Levenshtein.normalized_similarity(code_true, code_pred)
 
 
-def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
+def teds(html_true: str, html_pred: str, structure_only: bool = False, *,
+         cell_tags: bool = True) -> float:
     """Tree-edit-distance similarity of the first tables of two HTML texts (PubTabNet's TEDS).
 
     TEDS = 1 - distance / max(n); n = elements below the table, inline tags in cells included.
@@ -29,8 +30,16 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
     Departures: `th` counts as `td`; Markdown tables count, without the tags that back ticks make;
     a span that is no number is 1; two empty tables give 1. No table gives 0.
 
+    As published it can be gamed: tags in cells count in n, and all they can cost is their cell. So
+    100 `<br>` in one cell make any two tables alike. With `cell_tags` False they are not in n;
+    where cells hold no tags that changes nothing.
+
     >>> round(teds("<table><tr><td>ab<td>7</table>", "<table><tr><th>ab<td>9</table>"), 4)
     0.6667
+    >>> one = "<table><tr><td>a<td>b<tr><td>c<td>d</table>"
+    >>> other = f"<table><tr><td>{'<br>' * 100}</table>"
+    >>> [round(teds(one, other, cell_tags=tags), 2) for tags in (True, False)]
+    [0.95, 0.17]
     """
     trees = [_table_tree(code) for code in (html_true, html_pred)]
     if None in trees:
@@ -48,7 +57,16 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False) -> float:
         apart = cdist(words1, words2, scorer=Levenshtein.distance, dtype=np.int32) / longest
         block = np.ix_(list(cells1), list(cells2))
         rename[block] = np.maximum(rename[block], apart)
+    if not cell_tags:
+        n1, n2 = len(left1) - 1, len(left2) - 1
     return 1.0 - tree_distance(np.array(left1), np.array(left2), rename) / max(n1, n2, 1)
+
+
+def text_reward(task: str, code_true: str, code_pred: str) -> float:
+    """What code earns for its text: TEDS that cannot be gamed for tables, else edit distance."""
+    if task == "table":
+        return teds(code_true, code_pred, cell_tags=False)
+    return text_similarity(code_true, code_pred)
 
 
 def _table_tree(code: str):

@@ -3,6 +3,7 @@ judge.
 """
 import json
 import random
+import re
 import time
 import timeit
 
@@ -28,7 +29,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 import visual_erm as v
 from conftest import field_cases, mistake
 from data.answers import answer_in
-from data.metrics import VisionEncoder, baseline_rewards, ssim, teds
+from data.metrics import VisionEncoder, baseline_rewards, ssim, teds, text_reward
 from data.models import (
     PRESETS,
     Qwen3VLProcessor,
@@ -402,6 +403,25 @@ T = "<table><tr><td>{}</td><td>b</td></tr></table>"
 def test_teds_cases(true, pred, expected):
     value = teds(true, pred)
     assert value == pytest.approx(expected) if expected is not None else value < 0.5
+
+
+TRICKS = ["x" + "<br>" * 100, "<b>" * 200, "<i></i>" * 300, "<p>" + "<sub>1</sub>" * 99]
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_tags_in_a_cell_buy_nothing(trick):
+    """They lift two unrelated tables as published, and not where a reward is paid."""
+    true = "<table>" + "<tr><td>a<td>b<td>c" * 4 + "</table>"
+    plain, gamed = (f"<table><tr><td>{cell}</table>" for cell in ("x", trick))
+    assert teds(true, plain) < 0.1 and teds(true, gamed) > 0.7
+    assert text_reward("table", true, gamed) <= text_reward("table", true, plain) < 0.1
+    assert text_reward("table", true, true) == 1
+    # without tags in cells there is no difference
+    rng = random.Random(4)
+    for _ in range(20):
+        one, other = (re.sub("</?(?!table|t[rdh])[^>]*>", "", random_table(rng, 3, 3))
+                      for _ in range(2))
+        assert text_reward("table", one, other) == teds(one, other)
 
 
 def patterns():
