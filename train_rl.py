@@ -43,7 +43,7 @@ from data.verdict import InputError
 class Settings:
     # what
     task: str = flag("svg", "chart, table, svg; several with commas between")
-    reward: str = flag("verm", "verm, vision, text, ssim, oracle; or 0.5*verm+0.5*text")
+    reward: str = flag("verm", "verm, vision, text, ssim, label, oracle; or 0.5*verm+0.5*text")
     preset: str = flag("tiny", "tiny, 2b or 8b")
     model: str = flag(None, "base: folder or hub name; default: preset's")
     judge: str = flag(None, "adapter of the base, other model, URL; default: the preset's")
@@ -85,13 +85,12 @@ from tqdm import tqdm
 
 import visual_erm
 from data import build, engine, metrics, models, report
-from data.compare import fidelity_or_zero
+from data.compare import exact_verdict, fidelity_or_zero
 from data.pairs import Example
 from render import Rendering, draw_alike, extract_code
 
 # --- 1. rewards ---
-# A reward takes the programs that rendered and by name what it needs: judge, encoder, scale. It
-# gives a number in [0, 1] for each, and how many were unreadable.
+# A reward of programs that rendered: (a number in [0, 1] for each, how many were unreadable).
 Drawn = list[tuple[Example, str, Rendering]]  # the picture, the code, what it draws
 Rewards = tuple[list[float], int]
 
@@ -114,17 +113,23 @@ def text(batch: Drawn, **_) -> Rewards:
     return [metrics.text_reward(one.task, one.code, code) for one, code, _ in batch], 0
 
 
-def pixels(batch: Drawn, **_) -> Rewards:
+def ssim(batch: Drawn, **_) -> Rewards:
     """SSIM of the two pictures."""
     return [max(0.0, metrics.ssim(one.image, drawn.image)) for one, _, drawn in batch], 0
 
 
+def label(batch: Drawn, scale: float | None, **_) -> Rewards:
+    """Eq. 3-4 on exact labels: what a perfect judge would pay, the ceiling of `verm`."""
+    verdicts = [exact_verdict(one.task, one.scene, drawn.scene) for one, _, drawn in batch]
+    return visual_erm.verm_rewards(verdicts, scale), 0
+
+
 def oracle(batch: Drawn, **_) -> Rewards:
-    """Exact comparison of what both pictures show: what a perfect judge could pay, the ceiling."""
+    """Fidelity, the exact comparison of what both pictures show."""
     return [fidelity_or_zero(one.scene, drawn.scene) / 100 for one, _, drawn in batch], 0
 
 
-REWARDS = {"verm": verm, "vision": vision, "text": text, "ssim": pixels, "oracle": oracle}
+REWARDS = {reward.__name__: reward for reward in (verm, vision, text, ssim, label, oracle)}
 
 
 def parse_reward(words: str) -> list[tuple[float, str]]:
@@ -318,8 +323,7 @@ def evaluate(policy: models.Chat, held: list[Example], judge: visual_erm.VisualE
              settings: Settings) -> tuple[dict, list[tuple[str, float, float]]]:
     """({column: value}, [(code, reward, fidelity)] of the sampled programs)."""
     codes, renderings, points = draw_held(policy, held, settings.seed, settings.temperature)
-    # A constant scale, or steps could not be compared.
-    scale = settings.scale or visual_erm.SCALE
+    scale = settings.scale or visual_erm.SCALE  # constant, or steps could not be compared
     rewards, _ = score(held, codes, renderings, judge, settings, scale)
     _, _, greedy = draw_held(policy, held, settings.seed, 0.0)
     rendered = sum(isinstance(drawn, Rendering) for drawn in renderings)

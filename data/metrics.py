@@ -1,5 +1,7 @@
 """The baselines that the judge is compared with: text, TEDS, SSIM and a vision encoder."""
+import ast
 from functools import cache
+from xml.etree import ElementTree
 
 import lxml.html
 import numpy as np
@@ -63,10 +65,36 @@ def teds(html_true: str, html_pred: str, structure_only: bool = False, *,
 
 
 def text_reward(task: str, code_true: str, code_pred: str) -> float:
-    """What code earns for its text: TEDS that cannot be gamed for tables, else edit distance."""
+    """What code earns for its text: TEDS that cannot be gamed for tables, else edit distance.
+
+    That is of canonical texts: what the writer's hand makes of one program costs nothing.
+    """
     if task == "table":
         return teds(code_true, code_pred, cell_tags=False)
-    return text_similarity(code_true, code_pred)
+    return text_similarity(canonical(task, code_true), canonical(task, code_pred))
+
+
+def canonical(task: str, code: str) -> str:
+    """A program without its writer's hand; as it is where it does not parse.
+
+    Of SVG the order of attributes, quotes and space between elements are folded, of Python quotes,
+    space, comments and the order of named arguments.
+
+    >>> canonical("chart", "plt.bar(x,  y, width=1,color='a')  # bars")
+    "plt.bar(x, y, color='a', width=1)"
+    >>> canonical("svg", "<svg>  <rect y='1' x='2'/> </svg>")
+    '<svg><rect x="2" y="1"></rect></svg>'
+    """
+    try:
+        if task == "svg":
+            return ElementTree.canonicalize(code, strip_text=True)
+        tree = ast.parse(code)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                node.keywords.sort(key=lambda keyword: keyword.arg or "~")
+        return ast.unparse(tree)
+    except (ElementTree.ParseError, SyntaxError, ValueError, RecursionError):
+        return code
 
 
 def _table_tree(code: str):

@@ -17,9 +17,10 @@ import train_rl
 import visual_erm
 from conftest import script, start
 from data.build import draw_examples, train_and_held
-from data.compare import fidelity
+from data.compare import compare, fidelity
 from data.engine import decode, log_probs, rollout
 from data.models import PRESETS, generate, load_model
+from data.pairs import Example
 from data.verdict import Discrepancy, InputError, Verdict
 from render import RenderError, Rendering, draw_alike, render
 from train_rl import group_advantages, grpo_loss, score
@@ -138,6 +139,26 @@ def test_reward_sums(words, expected):
             train_rl.parse_reward(words)
     else:
         assert train_rl.parse_reward(words) == expected
+
+
+SVG = '<svg viewBox="0 0 9 9"><rect width="5" height="5" fill="{}"/></svg>'
+
+
+def test_label_pays_what_a_perfect_judge_would():
+    drawings = [("svg", SVG.format(fill)) for fill in ("red", "#f00", "blue")]
+    drawings += [("svg", '<svg viewBox="0 0 9 9"><circle r="1" cx="8" cy="8"/></svg>')]
+    drawn = [render(*drawing, size=64) for drawing in drawings]
+    picture = Example("svg", drawn[0].image, 64, drawings[0][1], drawn[0].scene)
+    batch = [(picture, code, rendering) for (_, code), rendering in zip(drawings, drawn)]
+    severities = [sum(error.severity for error in compare(picture.scene, one.scene))
+                  for one in drawn]
+    assert severities[:2] == [0, 0] and 0 < severities[2] < severities[3]
+    paid, unreadable = train_rl.label(batch, scale=None)
+    assert unreadable == 0
+    assert paid == pytest.approx([1 - s / max(severities) for s in severities], abs=1e-4)
+    assert train_rl.label(batch, scale=50)[0] == pytest.approx([1 - s / 50 for s in severities])
+    broken = Rendering(drawn[0].image, {"task": "svg"})
+    assert train_rl.label([(picture, "", broken)], scale=None) == ([0.0], 0)
 
 
 class Judge:

@@ -109,7 +109,7 @@ from data.compare.chart import examine_chart
 from data.compare.ledger import Ledger
 from data.compare.svg import examine_svg
 from data.compare.table import examine_table
-from data.verdict import Discrepancy
+from data.verdict import Discrepancy, Verdict
 
 EXAMINE = {"chart": examine_chart, "table": examine_table, "svg": examine_svg}
 
@@ -144,6 +144,12 @@ def fidelity_or_zero(scene_true: dict, scene_pred: dict | None) -> float:
 def errors_or_none(scene_true: dict, scene_pred: dict) -> list[Discrepancy] | None:
     """`compare`, or None, counted and logged as above, where it raises."""
     return _or_counted(compare, scene_true, scene_pred)
+
+
+def exact_verdict(task: str, scene_true: dict, scene_pred: dict) -> Verdict:
+    """What a perfect judge would say; unreadable where the comparison raises."""
+    errors = errors_or_none(scene_true, scene_pred)
+    return Verdict(task, errors or [], errors is not None)
 
 
 def _or_counted(measure, scene_true, scene_pred):
