@@ -28,6 +28,7 @@ FLOORS = (  # a file imports only from its own floor and those before it
     ("train_sft", "train_rl", "refine", "data.teacher", "data.tiny", "data.experiments",
      "data.course"),
 )
+OPTIONAL = {"rapidocr_onnxruntime"}  # imported where it is used; without it a column is empty
 WITHOUT_TORCH = ("data.loose_json", "data.verdict", "data.pairs", "data.answers", "data.runs",
                  "data.renderers", "render", "data.worlds", "data.edit", "data.compare",
                  "data.bench")
@@ -149,7 +150,8 @@ def test_requirements_name_every_package():
     for path in [*PRODUCT, *Path(ROOT / "tests").glob("*.py")]:
         for line, module in imports(path):
             package = module.split(".")[0]
-            if (package in ("data", *sys.stdlib_module_names) or floor(module) is not None
+            known = "data", *OPTIONAL, *sys.stdlib_module_names
+            if (package in known or floor(module) is not None
                     or (ROOT / "tests" / f"{package}.py").exists()):
                 continue
             if not {name.lower() for name in belongs.get(package, [package])} & wanted:
