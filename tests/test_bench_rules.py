@@ -112,6 +112,18 @@ def test_the_published_corner_cases():
             assert (found["f1h"][0], found["f1s"][0]) == expected
 
 
+@pytest.mark.parametrize("tallies, alarm", [
+    # yes, partial, FP, FN; of three wrong pairs two are reported, of two right ones one is not
+    ([(1, 0, 0, 0), (0, 0, 0, 1), (0, 0, 1, 1), (0, 0, 1, 0), (0, 0, 0, 0)], (2 / 3 + 1 / 2) / 2),
+    ([(0, 1, 0, 0), (0, 0, 0, 0)], 1.0), ([(0, 0, 0, 1), (0, 0, 1, 0)], 0.0),
+    ([(0, 0, 1, 1), (0, 0, 1, 0)], 0.5),        # a judge that always finds something
+    ([(1, 0, 0, 0)], None)])                    # no pair without an error
+def test_is_there_an_error(tallies, alarm):
+    table = np.array([(*counts, 0, 0) for counts in tallies], float)
+    found = figures(table, np.ones((1, len(table))))["alarm"][0]
+    assert np.isnan(found) if alarm is None else found == pytest.approx(alarm)
+
+
 def test_spearman_is_scipys():
     rng = np.random.default_rng(0)
     for n in (2, 3, 10, 80):

@@ -25,6 +25,8 @@ of three):
     P = TP / (TP + FP)     R = TP / (TP + FN)     F1 = 2PR / (P + R)
     Sc = Pearson correlation, over pairs, of predicted and true sum of severities; Spearman: of
          their ranks
+    error? = (share of pairs with an error in which one is reported
+              + share of pairs without in which none is) / 2: 50 is chance
 
 For example 3 yes, 2 partial, 1 FP, 2 FN: F1h = 6/9 = 66.7, F1s (TP 4) = 8/11 = 72.7. Stated where
 the paper is silent:
@@ -351,7 +353,7 @@ def table(rows: list[dict]) -> str:
 def table_of_intervals(rows: list[dict], categories: bool = False) -> str:
     """Every figure with its 95 % interval, times 100, in Markdown; with `categories` of these, too.
     """
-    lines = [["judge", "of", "pairs", "F1h", "F1s", "Sc", "Spearman"]]
+    lines = [["judge", "of", "pairs", *FIGURES.values()]]
     for row in rows:
         for task, scores in row["scores"].items():
             groups = {task: scores}
@@ -366,7 +368,7 @@ def table_of_intervals(rows: list[dict], categories: bool = False) -> str:
 
 def table_of_differences(rows: list[dict]) -> str:
     """What the figures of each judge are more than the first one's, in points, in Markdown."""
-    lines = [[f"more than {rows[0]['judge']}", "of", "F1h", "F1s", "Sc", "Spearman"]]
+    lines = [[f"more than {rows[0]['judge']}", "of", *FIGURES.values()]]
     for row in rows[1:]:
         for task, found in row["more_than_first"].items():
             cells = [_with_interval(found[key]["difference"], found[key]["interval"], "+")

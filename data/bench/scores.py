@@ -13,7 +13,7 @@ import numpy as np
 from data.verdict import CATEGORIES, Discrepancy, Verdict
 
 RULES = "ours", "published"
-FIGURES = "f1h", "f1s", "sc", "spearman"
+FIGURES = {"f1h": "F1h", "f1s": "F1s", "sc": "Sc", "spearman": "Spearman", "alarm": "error?"}
 RESAMPLES = 1000
 
 # --- 1. an answer, as the published script reads it ---
@@ -163,7 +163,8 @@ def figures(tallies: np.ndarray, times: np.ndarray, rules: str = "ours") -> dict
     """{figure: (B,)} of pairs with `tallies` (n, 6), pair i taken times[b, i] times; NaN: none.
 
     Nothing true and nothing predicted: F1h = 1 in both books and F1s = 1 in ours, 0 as published.
-    Partial matches alone: F1h = 0 in ours, 1 as published.
+    Partial matches alone: F1h = 0 in ours, 1 as published. `alarm`: "is there an error?", the mean
+    of the shares answered right where there is one and where there is none.
     """
     yes, partial, fp, fn = (times @ tallies[:, :4]).T
     some = times.sum(1) > 0
@@ -178,6 +179,11 @@ def figures(tallies: np.ndarray, times: np.ndarray, rules: str = "ours") -> dict
     predicted, true = tallies[:, 4], tallies[:, 5]
     found["sc"] = _correlation(predicted, true, times)
     found["spearman"] = _correlation(_ranks(predicted, times), _ranks(true, times), times)
+    wrong, said = (tallies[:, kinds].any(1) for kinds in ([0, 1, 3], [0, 1, 2]))
+    with np.errstate(invalid="ignore"):
+        shares = [times @ ((said == side) & (wrong == side)) / (times @ (wrong == side))
+                  for side in (True, False)]
+    found["alarm"] = sum(shares) / 2
     return found
 
 
