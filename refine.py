@@ -4,7 +4,7 @@
     r_t, f_t = judge(x, render(y_t))                   (Eq. 8: its reward, its list of errors)
     y_{t+1} ~ policy(. | x, y_t, f_t)  while r_t < R   (Eq. 9: a revision, at most --rounds times)
 
-    python refine.py data/examples/images/chart-000033-0.png --task chart     # one picture; seconds
+    python refine.py data/examples/images/chart-000003-0.png --task chart     # one picture; seconds
     python refine.py --eval data/bench --rounds 4                  # what feedback is worth
     python refine.py photo.png --task chart --model http://localhost:8000/v1
 

@@ -79,17 +79,19 @@ ERRORS = ((1, 0.45), (2, 0.3), (3, 0.15), (4, 0.1))  # number of damages, share 
 
 def draw_examples(task: str, n: int, level: int, seed: str,
                   held_out: bool = False) -> list[Example]:
-    """`n` rendered programs of a world, each written in a style of its own (data/worlds/style.py).
+    """`n` rendered programs of a world, each written and drawn in a style of its own.
 
+    The `code` of an example draws an equivalent picture (see data/worlds: style.py, drawing.py).
     `held_out`: those that no training set holds. Same arguments, same pictures.
     """
-    rng = random.Random(f"{seed}/{level}/{task}")
-    styles = random.Random(f"{seed}/{level}/{task}/hands")
-    programs = [CodeStyle(styles).write(task, worlds.draw(task, level, rng, held_out))
-                for _ in range(n)]
-    renderings = render_many([(task, code) for code in programs], size=SIZES[level])
+    rng, hands, drawings = (random.Random(f"{seed}/{level}/{task}{of}")
+                            for of in ("", "/hands", "/drawings"))
+    programs = [worlds.draw(task, level, rng, held_out) for _ in range(n)]
+    codes = [CodeStyle(hands).write(task, program) for program in programs]
+    jobs = [(task, DrawingStyle(drawings).draw(task, program)) for program in programs]
     return [Example(task, drawn.image, SIZES[level], code, drawn.scene)
-            for code, drawn in zip(programs, renderings) if isinstance(drawn, Rendering)]
+            for code, drawn in zip(codes, render_many(jobs, size=SIZES[level]))
+            if isinstance(drawn, Rendering)]
 
 
 def reference_examples(pairs: list[Pair], preset: dict) -> Iterator[Example]:
