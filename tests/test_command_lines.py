@@ -8,6 +8,7 @@ from conftest import ROOT, script
 NEEDED = {  # arguments without which no other mistake is told
     "render.py": ["x.svg", "--out", "x.png"],
     "data.bench": ["data/bench", "--baselines"],
+    "data.score": ["data/bench", "--predictions", "x.jsonl"],
     "data.teacher": ["data/examples"],
     "data.serve": ["data/tiny/judge"], "data.compare": ["a.py", "b.py"],
     "data.experiments.coverage_chart": ["folder"],

@@ -26,7 +26,7 @@ FLOORS = (  # a file imports only from its own floor and those before it
     ("data.engine", "data.samples", "data.optim", "data.build", "data.bench", "data.hub",
      "data.serve"),
     ("train_sft", "train_rl", "refine", "data.teacher", "data.tiny", "data.experiments",
-     "data.course"),
+     "data.course", "data.score"),
 )
 OPTIONAL = {"rapidocr_onnxruntime"}  # imported where it is used; without it a column is empty
 WITHOUT_TORCH = ("data.loose_json", "data.verdict", "data.pairs", "data.answers", "data.runs",
