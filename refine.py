@@ -40,7 +40,7 @@ class Settings:
     task: str = flag("", "chart, table or svg: what the picture shows")
     eval: str = flag("", "folder of pairs: compare kinds of feedback on it")
     # how
-    preset: str = flag("", "tiny, 2b or 8b; default: tiny, 8b for models not on this disk")
+    preset: str = flag("", "tiny, 2b, 4b or 8b; default: tiny, 8b for models not on this disk")
     model: str = flag("", "policy: folder, adapter, hub name or URL; default: the preset's")
     judge: str = flag("", "judge: folder, adapter, hub name or URL; default: the preset's")
     rounds: int = flag(3, "revisions at most")

@@ -15,12 +15,10 @@ the adapter "policy" on it is the policy, with all adapters off the reference po
 The last one is QLoRA on a GPU; nobody has run it yet. A run prints a line a step and what the
 held-out pictures gained. OUT gets config.json, log.csv, samples.jsonl (the programs of the last
 step), curves.png, report.html, state.pt and checkpoint/ (the policy's adapter). The printed policy
-loss stays near 0: on policy all ratios are 1, the advantages of a group sum to 0, and only the
-lengths move it. Its gradient teaches.
+loss stays near 0: ratios are 1, and a group's advantages sum to 0. Its gradient teaches.
 
-Departures from the paper: (1) LoRA instead of all weights. (2) DAPO's token-level loss, normalised
-by the tokens of the whole batch, so that neither the micro-batch size nor long completions change
-the weight of a token. (3) One process, not 32 GPUs.
+Departures from the paper: (1) LoRA instead of all weights. (2) DAPO's token-level loss, over the
+tokens of the whole batch: neither micro-batches nor long completions change a token's weight.
 
 From data/ come: settings and the run folder (runs), pictures (build), rollouts and
 log-probabilities with a shared prompt (engine), loading (models), other rewards (metrics), the
@@ -43,8 +41,8 @@ from data.verdict import InputError
 class Settings:
     # what
     task: str = flag("svg", "chart, table, svg; several with commas between")
-    reward: str = flag("verm", "verm, vision, text, ssim, label, oracle; or 0.5*verm+0.5*text")
-    preset: str = flag("tiny", "tiny, 2b or 8b")
+    reward: str = flag("verm", "verm, vision, text, ssim, label, oracle, published; or a sum")
+    preset: str = flag("tiny", "tiny, 2b, 4b or 8b")
     model: str = flag(None, "base: folder or hub name; default: preset's")
     judge: str = flag(None, "adapter of the base, other model, URL; default: the preset's")
     encoder: str = flag("", "encoder of `vision`; `tower`: the base's; default: EfficientNet")
@@ -59,6 +57,7 @@ class Settings:
     # reward
     render_term: bool = flag(True, "r_rsr of Eq. 5: 1 if the code renders")
     scale: float = flag(0.0, "divides severities (published code: 50); 0: the batch's maximum")
+    unreadable: str = flag("0", "an unreadable verdict is worth: 0, middle (published), or out")
     # update
     steps: int = flag(40, "steps; each has num_iterations updates")
     num_iterations: int = flag(1, "updates a batch; the clip acts from the 2nd on", "--epochs")
@@ -87,6 +86,7 @@ import visual_erm
 from data import build, engine, metrics, models, report
 from data.compare import exact_verdict, fidelity_or_zero
 from data.pairs import Example
+from data.published import published
 from render import Rendering, draw_alike, extract_code
 
 # --- 1. rewards ---
@@ -95,11 +95,11 @@ Drawn = list[tuple[Example, str, Rendering]]  # the picture, the code, what it d
 Rewards = tuple[list[float], int]
 
 
-def verm(batch: Drawn, judge: visual_erm.VisualERM, scale: float | None, **_) -> Rewards:
+def verm(batch: Drawn, judge, scale: float | None, nothing: float = 0.0, **_) -> Rewards:
     """Eq. 3-4, by the judge."""
     verdicts = judge.judge([(one.task, one.image, drawn.image) for one, _, drawn in batch])
     unreadable = sum(not verdict.readable for verdict in verdicts)
-    return visual_erm.verm_rewards(verdicts, scale), unreadable
+    return visual_erm.verm_rewards(verdicts, scale, nothing), unreadable
 
 
 def vision(batch: Drawn, encoder: str, **_) -> Rewards:
@@ -129,7 +129,7 @@ def oracle(batch: Drawn, **_) -> Rewards:
     return [fidelity_or_zero(one.scene, drawn.scene) / 100 for one, _, drawn in batch], 0
 
 
-REWARDS = {reward.__name__: reward for reward in (verm, vision, text, ssim, label, oracle)}
+REWARDS = {one.__name__: one for one in (verm, vision, text, ssim, label, oracle, published)}
 
 
 def parse_reward(words: str) -> list[tuple[float, str]]:
@@ -154,11 +154,12 @@ def score(examples: list[Example], codes: list[str], renderings: list, judge: vi
     batch = [one for one in zip(examples, codes, renderings) if isinstance(one[2], Rendering)]
     totals, unreadable = [0.0] * len(batch), 0
     for weight, name in parse_reward(settings.reward) if batch else ():
-        rewards, failed = REWARDS[name](batch, judge=judge, encoder=settings.encoder, scale=scale)
+        rewards, failed = REWARDS[name](batch, judge=judge, encoder=settings.encoder, scale=scale,
+                                        nothing=published.worth(settings.unreadable))
         totals = [total + weight * reward for total, reward in zip(totals, rewards)]
         unreadable += failed
-    term = 1.0 if settings.render_term else 1e-3
-    return visual_erm.add_render_term(renderings, totals, term), unreadable
+    totals = visual_erm.add_render_term(renderings, totals, 1.0 if settings.render_term else 1e-3)
+    return published.settle(settings.reward, examples, renderings, totals), unreadable
 
 
 # --- 2. advantages and loss ---
@@ -283,13 +284,11 @@ def micro_batches(completions: torch.Tensor, settings: Settings) -> tuple[torch.
     return indices.split(settings.micro_batch_size)
 
 
-# Call 5 writes a row of log.csv. In training: reward (mean), render_rate (% of programs),
-# unreadable (verdicts), zero_std_groups (groups of equal rewards, which teach nothing),
-# completion_length (tokens), policy_loss and kl (the terms of Eq. 6), clip_frac (share of tokens),
-# grad_norm (before it is cut to 1), seconds (reward_s: rendering, reference policy and judge). On
-# held-out pictures, of programs sampled as in training: eval_render_rate, eval_reward (at a fixed
-# scale), fidelity, and that of each task. greedy_fidelity is of the likeliest programs: it rises
-# when a policy learns something new, fidelity already when it becomes surer of what it knows.
+# Call 5 writes a row of log.csv: reward (mean), render_rate (%), unreadable (verdicts),
+# zero_std_groups (of equal rewards, which teach nothing), completion_length (tokens), policy_loss
+# and kl (terms of Eq. 6), clip_frac (of tokens), grad_norm (before the cut to 1), seconds. On held-
+# out pictures, sampled: eval_render_rate, eval_reward (at a fixed scale), fidelity, also by task;
+# greedy_fidelity is of the likeliest programs.
 COLUMNS = ("step", "reward", "render_rate", "unreadable", "zero_std_groups", "completion_length",
            "policy_loss", "kl", "clip_frac", "grad_norm", "sample_s", "reward_s", "update_s",
            "eval_render_rate", "eval_reward", "fidelity", *visual_erm.CATEGORIES, "greedy_fidelity")
@@ -392,6 +391,7 @@ def check(settings: Settings) -> None:
         raise InputError(f"--task {unknown[0]!r} is unknown; choose among "
                          f"{', '.join(visual_erm.CATEGORIES)}.")
     parse_reward(settings.reward)
+    published.worth(settings.unreadable)
     if settings.level not in build.SIZES:
         raise InputError(f"--level {settings.level} does not exist; choose 1, 2 or 3.")
     if settings.num_generations < 2:

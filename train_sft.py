@@ -45,7 +45,7 @@ from data.verdict import InputError
 class Settings:
     # what
     data: str = flag("runs/pairs", "folders of pairs, with commas between")
-    preset: str = flag("tiny", "tiny, 2b or 8b")
+    preset: str = flag("tiny", "tiny, 2b, 4b or 8b")
     model: str = flag(None, "folder or hub name; default: the preset's")
     out: str = flag("runs/judge_sft", "run folder")
     # how

@@ -14,7 +14,8 @@ The first takes half a minute on 2 cores. Departures from the paper:
 2. Code that does not render is always worth less than any picture.
 3. The small models in data/tiny are Qwen3-VL checkpoints like the big ones (same class, same
    prompts), so that all of this runs on a laptop.
-4. The prompts are worded here. A judge trained with others, internlm/Visual-ERM too, gets these.
+4. The prompts are worded here. A judge trained with others, internlm/Visual-ERM for one, gets its
+   own with --judge_prompts (data/prompts.py).
 
 From data/ come: Verdict and its parser (verdict), pictures on disk (pairs), loading and asking
 models (models), the rewards to compare with (metrics), the page (report).
@@ -36,7 +37,7 @@ from data.verdict import CATEGORIES, InputError, Verdict
 class Settings:
     task: str = flag("", "chart, table or svg: what the two pictures show")
     judge: str = flag("", "model folder, hub name or URL; default: the preset's judge")
-    preset: str = flag("", "tiny, 2b or 8b; default: tiny, 8b for a judge not on this disk")
+    preset: str = flag("", "tiny, 2b, 4b or 8b; default: tiny, 8b for a judge not on this disk")
     encoder: str = flag("", "vision encoder to compare with; default: EfficientNet-Lite0")
     examples: str = flag("data/examples", "folder of pairs to judge")
     out: str = flag("runs/judge", "folder for report.html")
@@ -51,7 +52,7 @@ from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards
 from data.models import Chat, drawing_size, find_folder, fit, preset_for
 from data.pairs import Example, load_image, read_pairs
-from data.reading import judge_by_reading
+from data.reading import ask_verdicts, judge_by_reading
 from data.report import html_report, pair_card, verdict_lines
 from render import Rendering, draw_alike, extract_code
 
@@ -119,9 +120,10 @@ def _messages(images: list[Image.Image], prompt: str) -> list[dict]:
     return [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
 
 
-def judge_messages(task: str, reference: Image.Image, rendering: Image.Image) -> list[dict]:
-    """The conversation that asks for a verdict: two images, then the text."""
-    return _messages([reference, rendering], judge_prompt(task))
+def judge_messages(task: str, reference: Image.Image, rendering: Image.Image,
+                   prompts: dict[str, str] | None = None) -> list[dict]:
+    """The conversation that asks for a verdict: two images, then ours or the judge's prompt."""
+    return _messages([reference, rendering], (prompts or {}).get(task) or judge_prompt(task))
 
 
 def code_messages(task: str, image: Image.Image) -> list[dict]:
@@ -147,18 +149,15 @@ class VisualERM(Chat):
         """Verdicts on `pairs` of (task, reference, rendering), in their order.
 
         A server's reply that fails three times becomes an unreadable verdict with the reason in its
-        notes, so that one bad reply does not cost a run. InputError if every reply fails.
+        notes, so that one bad reply does not cost a run. InputError if every reply fails. Big
+        presets ask for an unreadable verdict once more.
         """
         if self.reads:
             return judge_by_reading(self, pairs, code_messages)
         pairs, canvas = list(pairs), self.preset["canvas"]
-        conversations = [judge_messages(task, fit(true, canvas), fit(pred, canvas))
+        conversations = [judge_messages(task, fit(true, canvas), fit(pred, canvas), self.prompts)
                          for task, true, pred in pairs]
-        answers = self.answer(conversations, self.preset["verdict_tokens"],
-                              self.preset["judge_batch"])
-        return [Verdict(task, readable=False, notes=[why_not]) if why_not else
-                Verdict.parse(task, answer)
-                for (task, *_), (answer, why_not) in zip(pairs, answers)]
+        return ask_verdicts(self, [task for task, *_ in pairs], conversations)
 
 
 # --- 3. the reward (Eq. 3-5) ---
@@ -184,19 +183,20 @@ def severity_reward(severities: list[float], scale: float | None = None) -> list
     return [min(1.0, max(0.0, 1 - severity / scale)) for severity in severities]
 
 
-def verm_rewards(verdicts: list[Verdict], scale: float | None = None) -> list[float]:
+def verm_rewards(verdicts: list[Verdict], scale: float | None = None,
+                 unreadable: float = 0.0) -> list[float]:
     """r_verm (Eq. 4) of a batch of verdicts, in [0, 1].
 
     Each task of the batch is normalised by its own maximum, or by a fixed `scale`. The rule for an
-    unreadable verdict, here and nowhere else: r_verm = 0, the least there is, and it does not count
-    in the maximum. So nothing is won by a picture that confuses the judge.
+    unreadable verdict: r_verm = `unreadable`, by default 0, the least there is, and it does not
+    count in the maximum. So nothing is won by a picture that confuses the judge.
 
     >>> from data.verdict import Discrepancy
     >>> v = lambda *s: Verdict("svg", [Discrepancy("shape_error", n, "", "") for n in s])
     >>> [round(r, 3) for r in verm_rewards([v(), v(2), v(3, 1), Verdict("svg", readable=False)])]
     [1.0, 0.5, 0.0, 0.0]
     """
-    rewards = [0.0] * len(verdicts)
+    rewards = [unreadable] * len(verdicts)
     for task in CATEGORIES:
         judged = [i for i, one in enumerate(verdicts) if one.task == task and one.readable]
         severities = [verdicts[i].severity for i in judged]  # S of Eq. 3: a verdict's sum

@@ -17,6 +17,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionPatchEmbed
 from transformers.processing_utils import ProcessorMixin
 
+from data.prompts import split_prompts
 from data.runs import say
 from data.server import Server, is_url
 from data.verdict import InputError, in_one_line
@@ -34,22 +35,27 @@ BROKEN = OSError, ValueError, KeyError, RuntimeError, SafetensorError
 #   micro_batch_size                  pairs or programs in memory at once in training
 #   adapt         layers that an adapter trains: "all-linear" or a regular expression
 #   quantize      the base in 4 bits
-#   gpu           GB of GPU memory needed
+#   tries         how often an unreadable verdict is asked for in all
+#   gpu           GB of GPU memory needed: estimates, from weights and caches; nobody measured them
 LANGUAGE_LAYERS = r".*language_model.*_proj"
 READ = "read:"  # before the name of a judge that reads, then measures (data/reading.py)
 PRESETS = {
     "tiny": dict(
         model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
         code_tokens=256, verdict_tokens=512, sample_batch=64, judge_batch=64, micro_batch_size=32,
-        adapt="all-linear", quantize=False, gpu=0),
+        adapt="all-linear", quantize=False, tries=1, gpu=0),
     "2b": dict(
         model="Qwen/Qwen3-VL-2B-Instruct", judge="internlm/Visual-ERM", canvas=None,
-        max_pixels=1024 * 1024, code_tokens=2048, verdict_tokens=1024, sample_batch=32,
-        judge_batch=16, micro_batch_size=4, adapt=LANGUAGE_LAYERS, quantize=True, gpu=16),
+        max_pixels=1024 * 1024, code_tokens=4096, verdict_tokens=4096, sample_batch=16,
+        judge_batch=8, micro_batch_size=4, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=16),
+    "4b": dict(
+        model="Qwen/Qwen3-VL-4B-Instruct", judge="internlm/Visual-ERM", canvas=None,
+        max_pixels=1024 * 1024, code_tokens=4096, verdict_tokens=4096, sample_batch=16,
+        judge_batch=8, micro_batch_size=2, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=24),
     "8b": dict(
         model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None,
-        max_pixels=1024 * 1024, code_tokens=2048, verdict_tokens=1024, sample_batch=32,
-        judge_batch=16, micro_batch_size=1, adapt=LANGUAGE_LAYERS, quantize=True, gpu=24),
+        max_pixels=1024 * 1024, code_tokens=4096, verdict_tokens=4096, sample_batch=16,
+        judge_batch=8, micro_batch_size=1, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=24),
 }
 
 
@@ -74,6 +80,7 @@ def preset_for(name: str, *models: str) -> dict:
     `models`: folders, hub names or URLs; "" stands for the preset's own model.
     Raises InputError as `choose_preset`.
     """
+    models = [split_prompts(model or "")[0] for model in models]
     named = [model.removeprefix(READ) for model in models if model]
     remote = list(map(is_url, named))
     big = any(far or not Path(find_folder(model)).is_dir() for model, far in zip(named, remote))
@@ -337,8 +344,12 @@ class Chat:
         self.preset, self.server, self.base, self.patience = preset, None, None, patience
         self.adapter = None  # to be on while it answers; "": none; None: as the model is
         self.tokens = 0  # written so far, stop tokens included
-        self.reads = isinstance(model, str) and model.startswith(READ)
-        model = model.removeprefix(READ) if self.reads else model
+        self.prompts, self.reads = {}, False  # prompts: of a judge that has its own
+        if isinstance(model, str):
+            model, self.prompts = split_prompts(model)
+            model = model or preset["judge"]
+            self.reads = model.startswith(READ)
+            model = model.removeprefix(READ)
         if not isinstance(model, str):
             self.model, self.processor = model
         elif is_url(model):

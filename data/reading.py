@@ -17,6 +17,27 @@ from data.pairs import Example
 from data.verdict import Verdict
 from render import Rendering, draw_alike, extract_code
 
+SECOND = 0.7  # temperature of a second try: the likeliest answer would be the same again
+
+
+def ask_verdicts(judge: Chat, tasks: list[str], conversations: list) -> list[Verdict]:
+    """The verdicts on `conversations` that ask for them, unreadable ones asked for again.
+
+    A server's reply that fails is not asked for again here: its client has tried three times.
+    """
+    limits = judge.preset["verdict_tokens"], judge.preset["judge_batch"]
+    verdicts, left = {}, list(range(len(conversations)))
+    for temperature in (0.0, *[SECOND] * (judge.preset["tries"] - 1)):
+        if not left:
+            break
+        answers = judge.answer([conversations[n] for n in left], *limits, temperature)
+        for n, (answer, why_not) in zip(left, answers):
+            verdicts[n] = Verdict(tasks[n], readable=False, notes=[why_not]) if why_not else \
+                Verdict.parse(tasks[n], answer)
+        left = [n for n, (_, why_not) in zip(left, answers)
+                if not verdicts[n].readable and not why_not]
+    return [verdicts[n] for n in range(len(conversations))]
+
 
 def judge_by_reading(reader: Chat, pairs: list[tuple],
                      messages: Callable[[str, Image.Image], list]) -> list[Verdict]:

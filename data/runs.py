@@ -11,6 +11,7 @@ from dataclasses import asdict, field, fields
 from pathlib import Path
 from typing import Any
 
+from data.prompts import JUDGE_PROMPTS, with_prompts
 from data.verdict import InputError
 
 MEMORY_FULL = ("The GPU's memory is full: lower the number of programs or pairs at once, or the "
@@ -28,16 +29,22 @@ def parse(settings: type, argv: list[str] | None, description: str, **positional
     """An instance of the dataclass `settings` from the command line; exits as argparse does.
 
     `positional`: arguments without a flag, as name=options for `add_argument`; they become
-    attributes. A field's metadata may hold `aliases`, older names of its flag.
+    attributes. A field's metadata may hold `aliases`, older names of its flag. Where there is a
+    field `judge`, --judge_prompts becomes a part of its value (data/prompts.py).
     """
     from transformers import HfArgumentParser  # it does not import torch
 
     parser = HfArgumentParser(settings, description=description.split("\n\n")[0])
     for name, options in positional.items():
         parser.add_argument(name, **options)
+    asks = any(option.name == "judge" for option in fields(settings))
+    if asks:
+        parser.add_argument("--judge_prompts", default="", metavar="PLACE", help=JUDGE_PROMPTS)
     found, *rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown := rest.pop():
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if asks:
+        found.judge = with_prompts(rest[0].judge_prompts, found.judge)
     for name in positional:
         setattr(found, name, getattr(rest[0], name))
     return found

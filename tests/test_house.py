@@ -18,20 +18,20 @@ README = (ROOT / "README.md").read_text()
 PRODUCT = sorted([*ROOT.glob("*.py"), *ROOT.glob("data/**/*.py")])
 FLOORS = (  # a file imports only from its own floor and those before it
     ("data.loose_json", "data.verdict"),
-    ("data.pairs", "data.answers", "data.runs", "data.renderers"),
+    ("data.pairs", "data.answers", "data.prompts", "data.runs", "data.renderers"),
     ("render",),
     ("data.worlds", "data.edit", "data.compare"),
     ("data.report", "data.server", "data.models", "data.metrics", "data.reading"),
     ("visual_erm",),
     ("data.engine", "data.samples", "data.optim", "data.build", "data.bench", "data.hub",
-     "data.serve"),
+     "data.serve", "data.published"),
     ("train_sft", "train_rl", "refine", "data.teacher", "data.tiny", "data.experiments",
      "data.course", "data.score"),
 )
 OPTIONAL = {"rapidocr_onnxruntime"}  # imported where it is used; without it a column is empty
-WITHOUT_TORCH = ("data.loose_json", "data.verdict", "data.pairs", "data.answers", "data.runs",
-                 "data.renderers", "render", "data.worlds", "data.edit", "data.compare",
-                 "data.bench")
+WITHOUT_TORCH = ("data.loose_json", "data.verdict", "data.pairs", "data.answers", "data.prompts",
+                 "data.runs", "data.renderers", "render", "data.worlds", "data.edit",
+                 "data.compare", "data.bench")
 
 
 def name_of(path):

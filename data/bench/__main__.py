@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.bench import evaluate
 from data.bench.scores import RULES
+from data.prompts import JUDGE_PROMPTS, with_prompts
 from data.runs import script
 
 
@@ -18,7 +19,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--judge", action="append", default=[], metavar="MODEL_OR_URL",
         help="may be given several times")
     add("--preset", default="",
-        help="tiny, 2b or 8b; default: tiny for folders here, 8b for others")
+        help="tiny, 2b, 4b or 8b; default: tiny for folders here, 8b for others")
+    add("--judge_prompts", default="", metavar="PLACE", help=JUDGE_PROMPTS)
     add("--predictions", action="append", default=[], metavar="FILE",
         help="ready answers; several times too")
     add("--baselines", action="store_true",
@@ -36,6 +38,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("nothing to score: give --judge, --predictions or --baselines")
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
+    args.judge = [with_prompts(args.judge_prompts, judge) for judge in args.judge]
     if args.out is None:
         name = (args.judge + [Path(f).stem for f in args.predictions] + ["baselines"])[0]
         args.out = Path("runs/bench", re.sub(r"[^\w.-]+", "_", name).strip("_.") + ".json")

@@ -63,7 +63,7 @@ from data.models import PRESETS
 from data.pairs import Example, Pair, Picture
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PRESET = {"nano": "8b", "2b": "2b", "4b": "8b", "8b": "8b"}  # by shape
+PRESET = {"nano": "8b", "2b": "2b", "4b": "4b", "8b": "8b"}  # by shape
 COLUMNS = ("gpu", "shape", "script", "side", "length", "prompts", "group", "card_gb", "at_once",
            "peak_gb", "s_step", "tokens_s", "note")
 PROGRAM = ("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 100 100'>"

@@ -26,6 +26,8 @@ the --out of an earlier run. A second table has the differences to the first row
 chartmimic, PAGE.md (all tables of a page, matched by edit distance) for omnidocbench,
 NAME_pg1_repeat1.md for olmocr. Code is taken out of an answer by data/answers.py.
 
+ChartMimic's customized pictures come with an instruction; a --model is asked for the direct ones.
+
 What does not execute, or has no answer, is worth 0 (LPIPS 1) and stays in every mean; the text of a
 table is scored whether or not it can be drawn, as published. Fidelity is out of data.compare, of
 programs drawn by this project's renderers; references that these cannot draw are left out of it

@@ -5,6 +5,7 @@ import re
 import sys
 from pathlib import Path
 
+from data.prompts import JUDGE_PROMPTS, with_prompts
 from data.runs import script, write_text
 from data.verdict import InputError
 
@@ -23,7 +24,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--judge", default="", help="also score each model's programs after revisions by it")
     add("--rounds", type=int, default=3, help="of revision, with --judge (default 3)")
     add("--preset", default="",
-        help="tiny, 2b or 8b; default: tiny for folders here, 8b for others")
+        help="tiny, 2b, 4b or 8b; default: tiny for folders here, 8b for others")
+    add("--judge_prompts", default="", metavar="PLACE", help=JUDGE_PROMPTS)
     add("--measure", action="append", default=[], metavar="NAME",
         help="lpips, a CLIP model or a vision encoder to compare pictures by; several times too")
     add("--limit", type=int, metavar="N", help="only the first N pictures")
@@ -37,6 +39,8 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--limit must be at least 1")
     if args.judge and not args.model:
         parser.error("--judge revises what a --model writes")
+    if args.judge:
+        args.judge = with_prompts(args.judge_prompts, args.judge)
     if args.out is None:
         name = (args.model + [Path(place).stem for place in args.predictions])[0]
         args.out = Path("runs/score", re.sub(r"[^\w.-]+", "_", name).strip("_.") + ".json")

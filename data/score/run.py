@@ -379,7 +379,10 @@ def evaluate(which: str, who: Predictions | Policy, preset: dict, measures: dict
     if keep:
         keep.parent.mkdir(parents=True, exist_ok=True)
         keep.write_text("")
-    for part in tqdm(chunks(read_items(which, preset), limit), unit="part"):
+    items = read_items(which, preset)
+    if isinstance(who, Policy):  # these come with an instruction, which a model is not shown here
+        items = (item for item in items if not item.id.startswith("customized"))
+    for part in tqdm(chunks(items, limit), unit="part"):
         answers = who.answer(part)
         if keep:
             with open(keep, "a", encoding="utf-8", errors="replace") as out:
