@@ -86,7 +86,7 @@ import visual_erm
 from data import build, engine, metrics, models, report
 from data.compare import exact_verdict, fidelity_or_zero
 from data.pairs import Example
-from data.published import published
+from data.published import published, settle, worth
 from render import Rendering, draw_alike, extract_code
 
 # --- 1. rewards ---
@@ -155,11 +155,11 @@ def score(examples: list[Example], codes: list[str], renderings: list, judge: vi
     totals, unreadable = [0.0] * len(batch), 0
     for weight, name in parse_reward(settings.reward) if batch else ():
         rewards, failed = REWARDS[name](batch, judge=judge, encoder=settings.encoder, scale=scale,
-                                        nothing=published.worth(settings.unreadable))
+                                        nothing=worth(settings.unreadable))
         totals = [total + weight * reward for total, reward in zip(totals, rewards)]
         unreadable += failed
     totals = visual_erm.add_render_term(renderings, totals, 1.0 if settings.render_term else 1e-3)
-    return published.settle(settings.reward, examples, renderings, totals), unreadable
+    return settle(settings.reward, examples, renderings, totals), unreadable
 
 
 # --- 2. advantages and loss ---
@@ -391,7 +391,7 @@ def check(settings: Settings) -> None:
         raise InputError(f"--task {unknown[0]!r} is unknown; choose among "
                          f"{', '.join(visual_erm.CATEGORIES)}.")
     parse_reward(settings.reward)
-    published.worth(settings.unreadable)
+    worth(settings.unreadable)
     if settings.level not in build.SIZES:
         raise InputError(f"--level {settings.level} does not exist; choose 1, 2 or 3.")
     if settings.num_generations < 2:

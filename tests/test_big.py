@@ -13,6 +13,7 @@ from data.engine import log_probs, rollout
 from data.experiments import checkpoint, speed_gpu, speed_grpo
 from data.models import PRESETS, Chat, add_adapter, load_model
 from data.verdict import Discrepancy, InputError, Verdict
+from render import render
 from visual_erm import VisualERM, judge_messages
 
 PRESET = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "verdict_tokens": 12}
@@ -307,5 +308,6 @@ def test_a_timed_step_is_one_of_train_rl(nano):
     seconds = speed_grpo.timed_step(policy, Judge(), optimizer, [example], settings, PRESET,
                                     other.code)
     assert seconds > 0
-    assert shown == [("svg", example.image, other.image)] * 2
+    drawn = render("svg", other.code, size=example.size).image  # in no style of its own
+    assert shown == [("svg", example.image, drawn)] * 2
     assert not all(torch.equal(one, now) for one, now in zip(before, weights))

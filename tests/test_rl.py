@@ -551,7 +551,8 @@ def test_trl_trains_with_the_reward(untrained, tmp_path):
     assert rewards == [0.0, 0.0]  # 8 tokens of an untrained model draw nothing
     answers = [[{"role": "assistant", "content": p.code}] for p in pictures[:2]]
     paid = trl_reward(Judge2(), scale=6)(completions=answers, task=["svg"] * 2,
-                                         image=[pictures[0].image] * 2)
+                                         image=[render("svg", pictures[0].code, size=(128, 128))
+                                                .image] * 2)
     assert paid == [2.0, 1.5]
 
 

