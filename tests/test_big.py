@@ -16,7 +16,9 @@ from data.verdict import Discrepancy, InputError, Verdict
 from render import render
 from visual_erm import VisualERM, judge_messages
 
-PRESET = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6, "verdict_tokens": 12}
+# Nonsense by random weights is unreadable, and a second try would be sampled.
+PRESET = PRESETS["8b"] | {"gpu": 0, "max_pixels": 256 * 256, "code_tokens": 6,
+                          "verdict_tokens": 12, "tries": 1}
 
 
 @pytest.fixture(scope="module")
