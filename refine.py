@@ -35,7 +35,7 @@ from data.verdict import CATEGORIES, InputError, Verdict
 
 
 @dataclass
-class Settings:
+class Settings(runs.RunSettings):
     # what
     task: str = flag("", "chart, table or svg: what the picture shows")
     eval: str = flag("", "folder of pairs: compare kinds of feedback on it")
@@ -44,17 +44,16 @@ class Settings:
     model: str = flag("", "policy: folder, adapter, hub name or URL; default: the preset's")
     judge: str = flag("", "judge: folder, adapter, hub name or URL; default: the preset's")
     rounds: int = flag(3, "revisions at most")
-    threshold: float = flag(1.0, "stop at this reward, 0-1; 1 = the judge finds nothing")
+    threshold: float = flag(1.0, "stop at this reward; 1 = the judge finds nothing", most=1)
     keep: str = flag("best", "the answer: best (by reward) or last round")
     # evaluation
     feedback: str = flag("none,self,judge,oracle,best-of-n", "what --eval compares")
-    seeds: int = flag(3, "runs of each kind: --seed and those after it")
+    seeds: int = flag(3, "runs of each kind: --seed and those after it", positive=True)
     temperature: float = flag(1.0, "0 takes the likeliest tokens")
-    limit: int = flag(150, "pictures in --eval at most")
+    limit: int = flag(150, "pictures in --eval at most", positive=True)
     compare: str = flag("", "--out of an earlier --eval to draw in the same plot", "--beside")
     out: str = flag("runs/refine", "folder for what is written")
     seed: int = flag(0, "fixes what is sampled")
-    resume: bool = flag(False, "go on with an --eval that was cut short")
 
 
 PICTURE = dict(nargs="?", help="the picture to redraw as code")
@@ -232,18 +231,12 @@ def measure(examples: list[Example], histories: list[list[Round]], rounds: int,
     return table
 
 
-def evaluate(settings: Settings, preset: dict) -> None:
+def evaluate(settings: Settings, preset: dict, out: Path) -> None:
     """Fidelity after each round for every kind of feedback and seed: rounds.csv, table, plot."""
-    out = Path(settings.out)
     path = out / "rounds.csv"
     # tokens: all that the policy wrote in the run, the same in each of its rows
     columns = "feedback", "seed", "round", "fidelity", "executes", "tokens"
-    rows = runs.read_csv(path) if settings.resume and path.exists() else []
-    if settings.resume:
-        runs.check_settings(out, settings, free=("feedback", "seeds", "compare"))
-    runs.save_settings(out, settings)
-    if not settings.resume:
-        path.unlink(missing_ok=True)  # or a later --resume could mix the rows of two runs
+    rows = runs.read_csv(path) if path.exists() else []  # run_folder leaves it only to --resume
     examples = list(islice(reference_examples(read_pairs(settings.eval), preset), settings.limit))
     if not examples:
         raise InputError(f"{settings.eval} has no picture to refine.")
@@ -300,7 +293,8 @@ def main(argv: list[str] | None = None) -> None:
         raise InputError(f"--keep is best or last, not {settings.keep!r}.")
     preset = preset_for(settings.preset, settings.model, settings.judge)
     if settings.eval:
-        evaluate(settings, preset)
+        with runs.run_folder(settings, free=("feedback", "seeds", "compare")) as out:
+            evaluate(settings, preset, out)
     else:
         refine_one(settings.picture, settings, preset)
 

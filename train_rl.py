@@ -38,7 +38,7 @@ from data.verdict import InputError
 
 
 @dataclass
-class Settings:
+class Settings(runs.RunSettings):
     # what
     task: str = flag("svg", "chart, table, svg; several with commas between")
     reward: str = flag("verm", "verm, vision, text, ssim, label, oracle, published; or a sum")
@@ -48,32 +48,32 @@ class Settings:
     encoder: str = flag("", "encoder of `vision`; `tower`: the base's; default: EfficientNet")
     level: int = flag(1, "difficulty of the pictures that are drawn")
     data: str = flag("", "folders of pairs whose references to take instead")
-    num_train: int = flag(512, "pictures to learn from, for each task", "--images")
+    num_train: int = flag(512, "pictures to learn from, a task", "--images", positive=True)
     out: str = flag("runs/rl", "run folder")
     # rollout
-    prompts_per_step: int = flag(8, "pictures a step (P)", "--prompts")
+    prompts_per_step: int = flag(8, "pictures a step (P)", "--prompts", positive=True)
     num_generations: int = flag(8, "programs a picture (G)", "--group")
-    temperature: float = flag(1.0, "of sampling and log-probabilities")
+    temperature: float = flag(1.0, "of sampling and log-probabilities", positive=True)
     # reward
     render_term: bool = flag(True, "r_rsr of Eq. 5: 1 if the code renders")
     scale: float = flag(0.0, "divides severities (published code: 50); 0: the batch's maximum")
     unreadable: str = flag("0", "an unreadable verdict is worth: 0, middle (published), or out")
     # update
     steps: int = flag(40, "steps; each has num_iterations updates")
-    num_iterations: int = flag(1, "updates a batch; the clip acts from the 2nd on", "--epochs")
+    num_iterations: int = flag(1, "updates a batch; the 2nd is clipped", "--epochs", positive=True)
     lr: float = flag(5e-4, "learning rate of AdamW on the adapter")
     warmup: int = flag(10, "steps in which --lr rises from 0")
-    rank: int = flag(16, "rank of the policy's LoRA adapter")
+    rank: int = flag(16, "rank of the policy's LoRA adapter", positive=True)
     beta: float = flag(0.01, "weight of the KL term (k3 estimate)")
     clip_low: float = flag(0.2, "the ratio is clipped at 1 - this")
     clip_high: float = flag(0.2, "... and at 1 + this")
     scale_rewards: bool = flag(True, "divide by the group's deviation; not in Dr. GRPO", "--divide")
-    micro_batch_size: int = flag(None, "programs in memory at once; default: preset's", "--micro")
+    micro_batch_size: int = flag(None, "programs at once; None: preset's", "--micro", positive=True)
     # bookkeeping
-    eval_every: int = flag(10, "steps between two scores and states")
-    eval_images: int = flag(60, "held-out pictures, for each task")
+    eval_every: int = flag(10, "steps between two scores and states", positive=True)
+    eval_images: int = flag(60, "held-out pictures, for each task", positive=True)
     seed: int = flag(0, "fixes pictures, samples and adapter")
-    resume: bool = flag(False, "go on with the last state in --out")
+    report_to: str = flag("", "tensorboard: the log goes there, too")
 
 
 if __name__ == "__main__":
@@ -292,6 +292,7 @@ def micro_batches(completions: torch.Tensor, settings: Settings) -> tuple[torch.
 COLUMNS = ("step", "reward", "render_rate", "unreadable", "zero_std_groups", "completion_length",
            "policy_loss", "kl", "clip_frac", "grad_norm", "sample_s", "reward_s", "update_s",
            "eval_render_rate", "eval_reward", "fidelity", *visual_erm.CATEGORIES, "greedy_fidelity")
+SHOWN = ("step", "reward", "render_rate", "unreadable", "completion_length", "kl", "grad_norm")
 
 
 def log_row(step: int, batch: Batch, rewards: torch.Tensor, unreadable: int, stats: dict,
@@ -396,28 +397,22 @@ def check(settings: Settings) -> None:
         raise InputError(f"--level {settings.level} does not exist; choose 1, 2 or 3.")
     if settings.num_generations < 2:
         raise InputError("--num_generations must be at least 2: siblings are compared.")
-    for name in ("num_train", "prompts_per_step", "temperature", "num_iterations", "rank",
-                 "micro_batch_size", "eval_every", "eval_images"):
-        if getattr(settings, name) <= 0:
-            raise InputError(f"--{name} must be greater than 0.")
 
 
 @runs.script
-def main(argv: list[str] | None = None) -> int | None:
+def main(argv: list[str] | None = None) -> None:
     """Train a policy."""
     settings = runs.parse(Settings, argv, __doc__)
-    out, preset = Path(settings.out), models.choose_preset(settings.preset)
+    preset = models.choose_preset(settings.preset)
     if settings.micro_batch_size is None:
         settings.micro_batch_size = preset["micro_batch_size"]
     check(settings)
-    state = out / "state.pt"
-    resuming = settings.resume and state.exists()
-    if resuming:
-        runs.check_settings(out, settings, free=("steps", "lr"))
-    runs.save_settings(out, settings)
-    if not settings.resume:
-        state.unlink(missing_ok=True)  # or a later --resume could mix two runs
+    with runs.run_folder(settings, free=("steps", "lr")) as out:
+        train_policy(settings, preset, out)
 
+
+def train_policy(settings: Settings, preset: dict, out: Path) -> None:
+    """The loop, from the step after the last state in `out`. KeyboardInterrupt after Ctrl-C."""
     torch.manual_seed(settings.seed)
     policy, judge = load_roles(settings, preset)
     model, processor = policy.model, policy.processor
@@ -426,8 +421,10 @@ def main(argv: list[str] | None = None) -> int | None:
     train, held = build.train_and_held(
         settings.task.split(","), settings.data, settings.level, settings.seed, settings.num_train,
         settings.eval_images, preset)
-    first, stages = load_state(out, model, optimizer) if resuming else (0, {})
-    log = runs.Log(out / "log.csv", COLUMNS, first if stages else -1)
+    first, stages = (0, {})
+    if (out / "state.pt").exists():  # run_folder leaves it only to --resume
+        first, stages = load_state(out, model, optimizer)
+    log = runs.Log(out / "log.csv", COLUMNS, first if stages else -1, settings.report_to)
     print(f"{len(train)} pictures to learn from, {len(held)} held out; the policy's adapter has "
           f"{sum(p.numel() for p in weights) / 1e6:.2f}M weights", flush=True)
 
@@ -476,7 +473,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
                 # 5. Log.
                 row = log_row(step, batch, rewards, unreadable, stats, clock, settings)
-                tqdm.write(" ".join(f"{name} {value:.3g}" for name, value in row.items()))
+                tqdm.write(" ".join(f"{name} {row[name]:.3g}" for name in SHOWN))
                 try:
                     if step % settings.eval_every == 0 or step == settings.steps:
                         row |= look(step)
@@ -488,8 +485,7 @@ def main(argv: list[str] | None = None) -> int | None:
                 if step in stages or stop.asked:
                     save_state(out, model, optimizer, step, stages)
                 if stop.asked:
-                    print(f"Stopped after step {step}; go on with --resume.")
-                    return 130
+                    raise KeyboardInterrupt(f"Stopped after step {step}; go on with --resume.")
         except NotFinite:
             raise  # the state before it is kept: from there a lower --lr takes another way
         except InputError:  # a judge that stays silent: what was learned is kept

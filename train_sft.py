@@ -30,19 +30,17 @@ import gc
 import json
 import os
 import random
-import resource
-import shutil
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.runs import Log, check_settings, flag, parse, save_settings, script, write_jsonl
+from data.runs import Log, RunSettings, flag, parse, run_folder, script, write_jsonl
 from data.verdict import InputError
 
 
 @dataclass
-class Settings:
+class Settings(RunSettings):
     # what
     data: str = flag("runs/pairs", "folders of pairs, with commas between")
     preset: str = flag("tiny", "tiny, 2b, 4b or 8b")
@@ -50,22 +48,22 @@ class Settings:
     out: str = flag("runs/judge_sft", "run folder")
     # how
     full: bool = flag(False, "train all weights instead of an adapter")
-    rank: int = flag(64, "rank of the LoRA adapter")
+    rank: int = flag(64, "rank of the LoRA adapter", positive=True)
     adapt: str = flag(None, "layers LoRA trains: all-linear or a regex; default: the preset's")
     quantize: bool = flag(None, "base in 4-bit NF4 (QLoRA); default: as the preset says")
     optim: str = flag("adamw", "adamw; muon for models from scratch")
     lr: float = flag(1e-3, "highest learning rate (8B: 1e-5; LoRA 1e-4)")
-    batch: int = flag(32, "pairs an optimiser step")
-    micro_batch_size: int = flag(None, "pairs in memory at once; default: the preset's", "--micro")
-    steps: int = flag(2000, "optimiser steps")
-    read: float = flag(0.1, "share of image-to-code samples")
+    batch: int = flag(32, "pairs an optimiser step", positive=True)
+    micro_batch_size: int = flag(None, "pairs at once; None: preset's", "--micro", positive=True)
+    steps: int = flag(2000, "optimiser steps", positive=True)
+    read: float = flag(0.1, "share of image-to-code samples", most=1)
     differences: bool = flag(False, "learn which patches an error touches, too")
     # bookkeeping
     eval_pairs: int = flag(150, "pairs held out, judged at every state")
-    log_every: int = flag(20, "steps between two lines of the log")
-    save_every: int = flag(250, "steps between two saved states")
+    log_every: int = flag(20, "steps between two lines of the log", positive=True)
+    save_every: int = flag(250, "steps between two saved states", positive=True)
     seed: int = flag(0, "fixes order and adapter")
-    resume: bool = flag(False, "go on with the last state in OUT")
+    report_to: str = flag("", "tensorboard: the log goes there, too")
 
 
 if __name__ == "__main__":
@@ -74,11 +72,11 @@ if __name__ == "__main__":
 import torch
 from datasets import Dataset
 from tqdm import tqdm
-from transformers import TrainerCallback
+from transformers import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
 from data import bench
-from data.models import add_adapter, choose_preset, has_bfloat16, load_model, trainable
+from data.models import add_adapter, choose_preset, has_bfloat16, load_model, peak_memory, trainable
 from data.optim import MuonAdamW
 from data.pairs import Pair, hold_out, read_pairs
 from data.report import curves
@@ -130,16 +128,21 @@ def load(settings: Settings, preset: dict) -> tuple:
 # --- 3. training (Eq. 1-2) ---
 
 
-class Record(TrainerCallback):
-    """A row of log.csv every `log_every` steps; the judge's score with every saved state."""
+class Record(ProgressCallback):
+    """The bar; a row of log.csv every `log_every` steps; a score with every saved state."""
 
     def __init__(self, out: Path, settings: Settings, judge: VisualERM, held: list[Pair]):
+        super().__init__()
         self.path, self.settings, self.judge, self.held = out / "log.csv", settings, judge, held
 
-    def on_train_begin(self, args, state, control, **_):
+    def on_train_begin(self, args, state, control, **rest):
+        super().on_train_begin(args, state, control)
         if state.is_world_process_zero:
             self.began, self.first = time.time(), state.global_step
-            self.log = Log(self.path, COLUMNS, state.global_step if self.settings.resume else -1)
+            self.log = Log(self.path, COLUMNS, self.first or -1, self.settings.report_to)
+            scored = any(row["f1h"] and row["step"] == str(self.first) for row in self.log.rows())
+            if self.first and not scored:  # killed after the state was saved, before its score
+                self.on_save(args, state, control, **rest)
 
     def write(self, row: dict) -> None:
         self.log.write(row)
@@ -161,14 +164,6 @@ class Record(TrainerCallback):
             scores = bench.report("", bench.match_all(self.held, verdicts))["scores"]["average"]
             percent = {name: f"{100 * (scores[name] or 0):.1f}" for name in ("f1h", "f1s", "sc")}
             self.write({"step": state.global_step} | percent)
-
-
-def peak_memory() -> float:
-    """Highest memory use so far in GB: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def last_state(folder: Path) -> str | None:
@@ -202,7 +197,8 @@ def make_trainer(model, processor, train: list[Pair], callbacks: list, settings:
                 gradient_checkpointing=cuda or preset["quantize"],
                 gradient_checkpointing_kwargs={"use_reentrant": False})
     states = dict(output_dir=str(Path(settings.out, "state")), logging_steps=settings.log_every,
-                  save_steps=settings.save_every, save_total_limit=1, report_to=[])
+                  save_steps=settings.save_every, save_total_limit=1, report_to=[],
+                  disable_tqdm=True)
     data = dict(remove_unused_columns=False, dataset_kwargs={"skip_prepare_dataset": True})
     device = dict(bf16=has_bfloat16(model.device), use_cpu=not cuda)
     if ranks > 1:
@@ -212,6 +208,7 @@ def make_trainer(model, processor, train: list[Pair], callbacks: list, settings:
     trainer = SFTTrainer(model=model, processing_class=processor, data_collator=collate,
                          train_dataset=Dataset.from_dict({"pair": range(len(train))}),
                          callbacks=callbacks, optimizers=(optimizer, None), args=arguments)
+    trainer.remove_callback(PrinterCallback)  # `Record` prints
     for weight in model.parameters():
         if weight.requires_grad:  # trl makes the adapter of a 4-bit base bfloat16, where a step of
             weight.data = weight.data.float()  # less than 1/256 of a weight is none
@@ -224,7 +221,7 @@ def make_trainer(model, processor, train: list[Pair], callbacks: list, settings:
 def check(settings: Settings, preset: dict, ranks: int) -> None:
     """Raises InputError for settings that do not fit together."""
     micro = settings.micro_batch_size
-    if micro < 1 or settings.batch % (micro * ranks):
+    if settings.batch % (micro * ranks):
         raise InputError(f"--micro_batch_size {micro} times {ranks} processes does not divide "
                          f"--batch {settings.batch}.")
     if settings.optim not in ("adamw", "muon"):
@@ -247,13 +244,12 @@ def main(argv: list[str] | None = None) -> None:
     if settings.micro_batch_size is None:
         settings.micro_batch_size = min(preset["micro_batch_size"], max(1, settings.batch // ranks))
     check(settings, preset, ranks)
-    out = Path(settings.out)
-    if settings.resume:
-        check_settings(out, settings)
-    elif os.environ.get("RANK", "0") == "0":  # or a later --resume could go on with the old run
-        shutil.rmtree(out / "state", ignore_errors=True)
-    save_settings(out, settings)
+    with run_folder(settings) as out:
+        train_judge(settings, preset, ranks, out)
 
+
+def train_judge(settings: Settings, preset: dict, ranks: int, out: Path) -> None:
+    """The run, from the last state in `out` with `--resume`."""
     # 1. Data.
     train, held = read_data(settings, out)
 

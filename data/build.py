@@ -23,7 +23,6 @@ the order in which its numbers are added. A server's answers are never the same.
 With `--variants V` every program is damaged V times. With two or more, each pair is also taken the
 other way round, with the damaged picture as the reference: no further picture is drawn for it.
 """
-import fcntl
 import json
 import random
 import sys
@@ -33,24 +32,25 @@ from dataclasses import asdict, dataclass, field
 from itertools import count, islice
 from pathlib import Path
 
-from data.runs import check_settings, flag, parse, script, write_text
+from data.runs import check_settings, flag, locked, parse, read_json, script, write_text
 from data.verdict import InputError
 
 
 @dataclass
 class Settings:
     task: str = flag("chart,table,svg", "tasks of drawn programs, in turn")
-    n: int = flag(600, "pairs in all")
+    n: int = flag(600, "pairs in all", positive=True)
     level: int = flag(1, "difficulty: 1 (128 px) for the tiny models, 2 (512), 3 (768)")
     seed: int = flag(0, "same seed, same bytes")
     out: str = flag("runs/pairs", "folder to make or to go on with")
-    variants: int = flag(1, "damaged copies of each program")
-    equal: float = flag(0.12, "share of edited pairs without an error")
-    styles: float = flag(1.0, "share of programs whose pictures each have a style of their own")
+    variants: int = flag(1, "damaged copies of each program", positive=True)
+    equal: float = flag(0.12, "share of edited pairs without an error", most=1)
+    styles: float = flag(1.0, "share of programs whose pictures each have a style of their own",
+                         most=1)
     held_out: bool = flag(False, "draw the programs that no training set holds")
     programs: str = flag("worlds", "worlds, or a set of data/hub.py: SET, SET=FOLDER")
     source: str = flag("edit", "of errors: edit, or infer (a policy's own)")
-    mix: float = flag(1.0, "share of --source infer; the rest are edits")
+    mix: float = flag(1.0, "share of --source infer; the rest are edits", most=1)
     model: str = flag("", "policy of --source infer: folder, hub name, URL")
     preset: str = flag("", "preset for --model; default: tiny, 8b if it is elsewhere")
 
@@ -336,13 +336,15 @@ def family_rows(family: Family, images: Path) -> list[dict]:
 
 def build(settings: Settings) -> dict[str, int]:
     """Make the folder, or go on with it. Returns {reason: number left out}. Raises InputError."""
-    out = Path(settings.out)
+    with locked(settings.out):
+        return _build(settings, Path(settings.out))
+
+
+def _build(settings: Settings, out: Path) -> dict[str, int]:
     images, path, progress = out / "images", out / "pairs.jsonl", out / "progress.json"
     check_settings(out, settings, free=("n",))
     # progress.json is replaced after each chunk and says how many bytes of pairs.jsonl are good.
-    done = {"chunks": 0, "bytes": 0, "pairs": 0}
-    if progress.exists():
-        done = json.loads(progress.read_text())
+    done = read_json(progress, {"chunks": 0, "bytes": 0, "pairs": 0})
     programs = programs_from(settings, done["chunks"] * CHUNK)
     left = Counter(done.get("left_out", {}))
     chunk = list(islice(programs, CHUNK)) if done["pairs"] < settings.n else []
@@ -353,10 +355,9 @@ def build(settings: Settings) -> dict[str, int]:
     write_text(out / "config.json", json.dumps(config, indent=1) + "\n")
     with (open(path, "ab") as file,
           tqdm(total=settings.n, initial=done["pairs"], unit="pair") as bar):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"Another build writes to {out}; wait for it or stop it.") from None
+        if file.tell() < done["bytes"]:
+            raise InputError(f"{path} is shorter than {progress.name} says: lines are lost; delete "
+                             "the folder or choose another --out.")
         file.truncate(done["bytes"])
         while chunk:
             rows = make_rows(chunk, settings, images, policy, left)
@@ -387,8 +388,8 @@ def check(settings: Settings) -> None:
     if (settings.source == "infer") != bool(settings.model):
         raise InputError("--source infer and --model go together: the model is the policy whose "
                          "errors are wanted")
-    if not 0 <= settings.mix <= 1 or (settings.source == "edit" and settings.mix != 1):
-        raise InputError("--mix is the share of --source infer, between 0 and 1")
+    if settings.source == "edit" and settings.mix != 1:
+        raise InputError("--mix is the share of --source infer; give it with that one")
 
 
 @script

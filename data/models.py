@@ -2,6 +2,8 @@
 import json
 import os
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -241,6 +243,14 @@ def choose_device(device: torch.device | str | None = None,
         dtype, why = torch.float16, why + ", too old for bfloat16"
     say(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
     return device, dtype
+
+
+def peak_memory() -> float:
+    """Highest memory use so far in GB: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def has_bfloat16(device: torch.device) -> bool:

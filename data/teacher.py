@@ -45,9 +45,9 @@ class Settings:
     out: str = flag("runs/teacher", "folder to make or to go on with")
     edit: bool = flag(False, "let it damage programs instead of labelling pairs")
     limit: int = flag(0, "only the first so many pairs; 0: all")
-    workers: int = flag(8, "questions at once, to each URL")
-    timeout: float = flag(300.0, "seconds to wait for an answer")
-    tokens: int = flag(8192, "longest answer, thinking included")
+    workers: int = flag(8, "questions at once, to each URL", positive=True)
+    timeout: float = flag(300.0, "seconds to wait for an answer", positive=True)
+    tokens: int = flag(8192, "longest answer, thinking included", positive=True)
     price_in: float = flag(0.0, "dollars for a million tokens read")
     price_out: float = flag(0.0, "dollars for a million tokens written")
 
@@ -320,9 +320,6 @@ def prepare(settings: Settings) -> tuple[list[Pair], str]:
     if not name:
         raise InputError("--teacher names server and model: https://api.openai.com/v1#gpt-5-mini, "
                          "for instance.")
-    if settings.limit < 0 or min(settings.workers, settings.timeout, settings.tokens) <= 0:
-        raise InputError("--limit, --workers, --timeout and --tokens cannot be negative, the last "
-                         "three not 0 either.")
     folder, out = Path(settings.folder), Path(settings.out)
     pairs, ids = read_pairs(folder), set()
     for pair in pairs:

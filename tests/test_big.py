@@ -261,7 +261,6 @@ def test_a_preset_is_enough(monkeypatch, tmp_path, capsys, flags, quantize, micr
 
 @pytest.mark.parametrize("flags, words", [
     (["--full", "--quantize"], "4 bits cannot hold"),
-    (["--micro_batch_size", "0"], "--micro_batch_size 0"),
     (["--micro", "3"], "does not divide --batch 32"),
 ])
 def test_contradictions_get_a_sentence(tmp_path, capsys, flags, words):

@@ -30,7 +30,10 @@ def commands():
         target = tuple(words[:2]) if words[0] == "-m" else (words[0],)
         found.setdefault(target, {})
         for word in words[len(target):]:
-            if word.startswith("--"):
+            if word == "--":  # what follows are flags of the script that is swept
+                target = (f"{words[len(target)]}.py",)
+                found.setdefault(target, {})
+            elif word.startswith("--"):
                 found[target].setdefault(word.split("=")[0], source.name)
     return found
 
@@ -57,6 +60,22 @@ def test_every_named_flag_exists(target, monkeypatch, capsys):
     known |= {flag.replace("_", "-") for flag in known}
     missing = {flag: source for flag, source in FOUND[target].items() if flag not in known}
     assert not missing, f"{' '.join(target)} does not know {missing}"
+
+
+def test_no_run_folder_is_used_twice():
+    """A second run in a folder is refused: whoever follows a page from top to bottom is stuck."""
+    made = {}
+    for source, words in named():
+        script = words[1] if words[0] == "-m" else words[0]
+        default = {"train_sft.py": "runs/judge_sft", "train_rl.py": "runs/rl",
+                   "data.tiny": "runs/base", "refine.py": "runs/refine"}.get(script)
+        if source.suffix != ".md" or not default or "--score" in words:
+            continue
+        if script == "refine.py" and "--eval" not in words:  # one picture is no run
+            continue
+        out = words[words.index("--out") + 1] if "--out" in words else default
+        made.setdefault((source, out), set()).add(" ".join(words))
+    assert made and not [commands for commands in made.values() if len(commands) > 1]
 
 
 def test_no_folder_is_made_in_two_ways():

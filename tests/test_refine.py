@@ -164,9 +164,10 @@ def test_comparison_on_many_pictures_and_resume(monkeypatch, pairs_folder, tmp_p
     assert Image.open(tmp_path / "rounds.png").width == 600  # its own folder beside itself
     assert r.main([*arguments, "--rounds", "2", "--resume"]) == 2
     assert "made with other settings (--rounds 1, not 2)" in capsys.readouterr().err
-    assert (r.main([*arguments, "--limit", "0"]) == 2
-            and "has no picture to refine" in capsys.readouterr().err)
-    assert (tmp_path / "rounds.png").is_file()
+    assert (r.main(arguments) == 2
+            and "holds a finished run: --resume goes on" in capsys.readouterr().err)
+    assert (tmp_path / "rounds.png").is_file() and rows == list(
+        csv.DictReader(open(tmp_path / "rounds.csv")))
 
 
 @pytest.mark.parametrize("arguments, words", [

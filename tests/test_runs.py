@@ -12,11 +12,15 @@ from data.runs import (
     MEMORY_FULL,
     FinishStep,
     Log,
+    RunSettings,
     check_settings,
     flag,
+    locked,
     parse,
     read_csv,
+    read_json,
     replacing,
+    run_folder,
     save_settings,
     say,
     script,
@@ -28,13 +32,12 @@ from data.verdict import InputError
 
 
 @dataclass
-class Settings:
+class Settings(RunSettings):
     steps: int = flag(9, "updates", "--iterations", "--rounds")
     task: str = flag("", "what to do")
     rate: float | None = flag(None, "how fast")
     quick: bool = flag(False, "do less")
     out: str = flag("runs/x", "folder")
-    resume: bool = flag(False, "go on")
 
 
 DEFAULTS = asdict(Settings())
@@ -275,10 +278,144 @@ def test_saved_settings_are_those_that_are_checked(tmp_path):
     out, settings = tmp_path / "a/b", Settings(steps=5, rate=0.1)
     check_settings(out, settings)  # there is nothing yet
     save_settings(out, settings)
-    assert json.loads((out / "config.json").read_text()) == asdict(settings)
+    assert json.loads((out / "config.json").read_text()) == asdict(settings) | {
+        "script": "tests.test_runs", "finished": False}
     check_settings(out, settings)
     with pytest.raises(InputError, match="--rate 0.1, not 0.2"):
         check_settings(out, Settings(steps=5, rate=0.2))
+
+
+SAVED = {  # what a folder holds: its config.json (a dictionary: changes of a finished run's), files
+    "nothing": (None, ()),
+    "other files": (None, ("notes.txt", "report.html")),
+    "a finished run": ({}, ("state.pt", "checkpoint", "log.csv", "notes.txt")),
+    "a run that was cut short": ({"finished": False}, ("state/checkpoint-3", "log.csv")),
+    "a run that failed at once": ({"finished": False, "steps": 3}, ("log.csv", "notes.txt")),
+    "another script's run": ({"script": "train_sft"}, ("state", "log.csv")),
+    "pairs": ({"script": None}, ("pairs.jsonl",)),
+    "files of nobody": (None, ("state.pt",)),
+    "a broken config.json": ('{"steps": ', ()),
+}
+RUNS = [  # what the folder holds, flags, what is left of it or the sentence
+    ("nothing", {}, set()),
+    ("nothing", {"resume": True}, set()),
+    ("nothing", {"overwrite": True}, set()),
+    ("other files", {}, {"notes.txt", "report.html"}),
+    ("other files", {"overwrite": True}, {"notes.txt", "report.html"}),
+    ("a finished run", {}, "holds a finished run: --resume goes on with it, --overwrite begins"),
+    ("a finished run", {"resume": True}, {"state.pt", "checkpoint", "log.csv", "notes.txt"}),
+    ("a finished run", {"resume": True, "task": "svg"}, "other settings (--task , not svg)"),
+    ("a finished run", {"resume": True, "steps": 8}, {"state.pt", "checkpoint", "log.csv",
+                                                      "notes.txt"}),
+    ("a finished run", {"overwrite": True, "task": "svg"}, {"notes.txt"}),
+    ("a finished run", {"resume": True, "overwrite": True}, "choose one"),
+    ("a run that was cut short", {}, "holds a run that was cut short: --resume"),
+    ("a run that was cut short", {"resume": True}, {"state", "log.csv"}),
+    ("a run that was cut short", {"overwrite": True}, set()),
+    ("a run that failed at once", {}, {"notes.txt"}),
+    ("a run that failed at once", {"resume": True, "task": "svg"}, {"notes.txt"}),
+    ("another script's run", {}, "holds files that are not of tests.test_runs"),
+    ("another script's run", {"overwrite": True}, "holds files that are not of tests.test_runs"),
+    ("pairs", {"overwrite": True}, "holds files that are not of tests.test_runs"),
+    ("files of nobody", {"overwrite": True}, "holds files that are not of tests.test_runs"),
+    ("a broken config.json", {}, "config.json is broken; mend it"),
+    ("a broken config.json", {"overwrite": True}, "config.json is broken; mend it"),
+]
+
+
+@pytest.mark.parametrize("held, flags, expected", RUNS)
+def test_a_run_folder_is_never_mixed(held, flags, expected, tmp_path):
+    config, files = SAVED[held]
+    if isinstance(config, dict):
+        made = DEFAULTS | {"script": "tests.test_runs", "finished": True} | config
+        config = json.dumps(made)
+    if config:
+        (tmp_path / "config.json").write_text(config)
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("step\n")
+    settings = Settings(out=str(tmp_path), **flags)
+    if isinstance(expected, str):
+        with pytest.raises(InputError) as told, run_folder(settings, free=("steps",)):
+            raise AssertionError("the folder was taken")
+        assert expected in str(told.value)
+        left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.*")}
+        assert set(files) | ({"config.json"} if config else set()) >= left  # nothing is lost
+        return
+    with run_folder(settings, free=("steps",)) as out:
+        assert {path.name for path in out.iterdir()} == expected | {"config.json"}
+        during = read_json(out / "config.json")
+    assert during == asdict(settings) | {"script": "tests.test_runs", "finished": False}
+    assert read_json(out / "config.json") == during | {"finished": True}
+
+
+def test_a_run_that_fails_is_not_finished(tmp_path):
+    with pytest.raises(OSError), run_folder(Settings(out=str(tmp_path))):
+        raise OSError(28, "No space left")
+    assert not read_json(tmp_path / "config.json")["finished"]
+
+
+def test_a_folder_is_held_by_one_process(tmp_path, monkeypatch):
+    folder = tmp_path / "a/b"
+    with locked(folder) as first:
+        assert first
+        with pytest.raises(InputError, match="Another process writes to .*a/b; wait for it"):
+            with locked(folder):
+                raise AssertionError("two hold it")
+        monkeypatch.setenv("RANK", "1")  # as torchrun sets it for its second process
+        with locked(folder) as second:
+            assert not second
+        with run_folder(Settings(out=str(folder))):
+            assert not (folder / "config.json").exists()
+        monkeypatch.delenv("RANK")
+        (folder / "x").touch()
+    with locked(folder) as first:
+        assert first
+    with locked(tmp_path / "empty"):
+        pass
+    assert not (tmp_path / "empty").exists()  # a mistake leaves no folder behind
+
+
+NUMBERS = [  # a command line, what is told
+    ("--steps -1", "argument --steps/--iterations/--rounds: must not be negative: -1"),
+    ("--rate nan", "must be a finite number: nan"),
+    ("--rate=-inf", "must be a finite number: -inf"),
+    ("--rate=-1e-9", "must not be negative: -1e-09"),
+    ("--batch 0", "argument --batch: must be greater than 0: 0"),
+    ("--micro 0", "argument --micro: must be greater than 0: 0"),
+    ("--share 1.5", "argument --share: must be at most 1: 1.5"),
+    ("--share nan", "must be a finite number: nan"),
+]
+
+
+@dataclass
+class Numbers:
+    steps: int = flag(9, "updates", "--iterations", "--rounds")
+    rate: float = flag(0.5, "how fast")
+    batch: int = flag(4, "at once", positive=True)
+    micro: int = flag(None, "at once", positive=True)
+    share: float = flag(0.0, "of it", most=1)
+    term: bool = flag(True, "what it is for")
+
+
+@pytest.mark.parametrize("line, words", NUMBERS)
+def test_numbers_have_bounds(line, words, capsys):
+    with pytest.raises(SystemExit) as end:
+        parse(Numbers, line.split(), "Do it.")
+    assert end.value.code == 2 and capsys.readouterr().err.splitlines()[-1].endswith(words)
+
+
+def test_numbers_within_their_bounds():
+    line = "--steps 0 --rate 0 --batch 1 --share 1 --no_term"
+    assert asdict(parse(Numbers, line.split(), "Do it.")) == {
+        "steps": 0, "rate": 0.0, "batch": 1, "micro": None, "share": 1.0, "term": False}
+
+
+def test_a_switch_has_a_help_of_its_own(capsys):
+    with pytest.raises(SystemExit):
+        parse(Numbers, ["--help"], "Do it.")
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("what it is for") == 1 and "--no-term switches --term off" in said
 
 
 # --- the log ---

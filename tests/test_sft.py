@@ -137,8 +137,10 @@ def test_muon_and_adamw_are_torchs_own(monkeypatch):
 
 
 def rows(out):
-    return [(row["step"], row["loss"]) for row in csv.DictReader(open(out / "log.csv"))
-            if row["loss"]]
+    """(step, loss) of the losses, (step, F1h) of the scores."""
+    found = list(csv.DictReader(open(out / "log.csv")))
+    return ([(row["step"], row["loss"]) for row in found if row["loss"]],
+            [(row["step"], row["f1h"]) for row in found if row["f1h"]])
 
 
 @pytest.mark.parametrize("how, weights", [
@@ -159,7 +161,7 @@ def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, tmp_path, how, we
     for done in (one, resumed):
         said, _ = done.communicate()
         assert done.returncode == 0, said
-    assert rows(broken) == rows(whole) and len(rows(whole)) == 6
+    assert rows(broken) == rows(whole) and [len(part) for part in rows(whole)] == [6, 2]
     for name in ("config.json", "log.csv", "curves.png", "held.json", f"checkpoint/{weights}"):
         assert (whole / name).is_file(), name
     assert json.loads((whole / "config.json").read_text())["full"] == ("--full" in how)
@@ -190,7 +192,8 @@ def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, tmp_path):
                   4, "--steps", 2, "--batch", 2, "--micro", 2, "--log_every", 1, "--save_every", 9,
                   "--eval_pairs", 2)
     assert done.returncode == 0, done.stderr
-    assert all(float(loss) > 0 for _, loss in rows(tmp_path)) and len(rows(tmp_path)) == 2
+    losses, _ = rows(tmp_path)
+    assert all(float(loss) > 0 for _, loss in losses) and len(losses) == 2
     model, _ = load_model(str(tmp_path / "checkpoint"), quantize=True)
     layer = model.get_submodule("base_model.model.model.language_model.layers.0.mlp.up_proj")
     assert (type(layer.base_layer).__name__ == "Linear4bit"

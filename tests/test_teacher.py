@@ -253,8 +253,6 @@ MISTAKES = {  # flags, words of the sentence
     "no URL": (["--teacher", "localhost#m"], "'localhost#m' is no URL"),
     "no server": (["--teacher", "http://127.0.0.1:9/v1#m"], "0 answers are kept"),
     "no key": (["--teacher", "{url}#m"], "this is a 401"),
-    "no workers": (["--teacher", "{url}#m", "--workers", "0"], "cannot be negative"),
-    "limit under 0": (["--teacher", "{url}#m", "--limit", "-1"], "cannot be negative"),
     "out is the folder": (["--teacher", "{url}#m", "--out", "{tmp}/same", "--folder", "{tmp}/same"],
                           "another --out"),
     "other settings": (["--teacher", "{url}#m", "--out", "{tmp}/made"], "made with other settings"),

@@ -70,7 +70,7 @@ def test_short_cuts_change_nothing(pairs_folder):
 def test_a_resumed_run_logs_each_step_once(monkeypatch, tmp_path, pairs_folder, untrained):
     monkeypatch.setattr(tiny, "HELD", 4)
     command = ["--data", pairs_folder, "--model", untrained, "--batch", "1",
-               "--work", tmp_path, "--out", tmp_path / "checkpoint", "--noisy", "--steps"]
+               "--out", tmp_path, "--noisy", "--steps"]
     command = list(map(str, command))
     assert tiny.main([*command, "2"]) == 0
     with open(tmp_path / "log.csv", "a") as file:

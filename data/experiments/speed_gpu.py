@@ -174,7 +174,7 @@ STEPS = {"sft": sft, "grpo": grpo, "judge": judge}
 
 def measure(key: dict, folder: str) -> dict:
     """The figures of a row."""
-    from train_sft import peak_memory
+    from data.models import peak_memory
 
     if torch.cuda.is_available():
         total = torch.cuda.get_device_properties(0).total_memory

@@ -9,7 +9,6 @@ of the process in both turns (GPU: of the allocator) above what it used when the
 Targets: at most 0.8 of trl's time and no more memory.
 """
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -35,7 +34,7 @@ import torch
 import train_rl
 from data.build import SIZES, draw_examples
 from data.compare import fidelity
-from data.models import PRESETS, Chat, load_model
+from data.models import PRESETS, Chat, load_model, peak_memory
 from data.pairs import Example
 from render import Rendering, extract_code, render_many
 from visual_erm import VisualERM, code_prompt
@@ -50,9 +49,7 @@ P, G, LENGTH, AT_ONCE, STEPS, TURNS = 8, 8, 64, 32, 8, 2
 
 def memory() -> float:
     """Highest memory use so far, MB."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return 1000 * peak_memory()
 
 
 def load_endless(settings: train_rl.Settings,

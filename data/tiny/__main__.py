@@ -2,7 +2,7 @@
 
     python -m data.build --n 60000 --variants 3 --seed 1000 --out runs/level1
     torchrun --nproc-per-node 2 -m data.tiny --data runs/level1 --out runs/reader
-    python -m data.tiny --data runs/level1 --model runs/reader --noisy --steps 600 --lr 2e-3
+    python -m data.tiny --data runs/level1 --model runs/reader/checkpoint --noisy --lr 2e-3
 
 Two processes are faster than one with two threads. The result is an ordinary Qwen3-VL checkpoint
 folder (same class, processor, chat template and prompts as the 8B model) of a few million
@@ -19,37 +19,46 @@ log-likelihood of the answer. The last command makes the policy that reinforceme
 with. It has the eyes of the reader but has learned from code as people write it
 (data/worlds/style.py): each program in a style of its own, most of them with mistakes in the
 details. So it imitates both, as any model does that was fine-tuned on code found somewhere. A
-reward can take the mistakes away. A killed run goes on with `--resume`. See data/tiny/README.md
-for the run that made the shipped weights.
+reward can take the mistakes away. OUT gets config.json, log.csv, state.pt, tokenizer/, samples.txt
+and checkpoint/. A killed run goes on with `--resume`. See data/tiny/README.md for the run that made
+the shipped weights.
 """
 import os
 import random
-import shutil
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.runs import Log, flag, parse, replacing, script, write_text
+from data.runs import (
+    Log,
+    RunSettings,
+    flag,
+    parse,
+    replacing,
+    run_folder,
+    script,
+    write_text,
+)
 from data.verdict import CATEGORIES, InputError, Verdict
 
 
 @dataclass
-class Settings:
+class Settings(RunSettings):
     data: str = flag("runs/level1", "folders made by data.build, separated by commas")
-    out: str = flag("runs/base/checkpoint", "where the finished checkpoint goes")
-    work: str = flag("runs/base", "where log.csv and the state for --resume go")
-    steps: int = flag(6000, "optimiser steps")
-    batch: int = flag(16, "programs a step")
+    out: str = flag("runs/base", "run folder")
+    steps: int = flag(6000, "optimiser steps", positive=True)
+    batch: int = flag(16, "programs a step", positive=True)
     model: str = flag("", "go on with the weights of this folder; default: random ones")
     noisy: bool = flag(False, "learn from programs as people write them", "--found")
     lr: float = flag(3e-3, "highest learning rate of Muon; AdamW takes a third of it")
-    revise: float = flag(0.15, "share of steps with revisions in the last half")
-    every: int = flag(500, "steps between two saved states and counts of exact copies")
+    revise: float = flag(0.15, "share of steps with revisions in the last half", most=1)
+    every: int = flag(500, "steps between two saved states and counts of exact copies",
+                      positive=True)
     seed: int = flag(0, "fixes weights and order")
-    score: str = flag("", "train nothing; score the model in --out on this folder's images")
-    resume: bool = flag(False, "go on with the state in --work")
+    score: str = flag("", "train nothing; score --model on this folder's images")
+    report_to: str = flag("", "tensorboard: the log goes there, too")
 
 
 if __name__ == "__main__":
@@ -333,18 +342,19 @@ def main(argv: list[str] | None = None) -> None:
     """Train the base, or score it."""
     settings = parse(Settings, argv, __doc__)
     if settings.score:
-        return score(settings.score, *load_model(settings.out))
-    run = Path(settings.work)
-    run.mkdir(parents=True, exist_ok=True)
+        return score(settings.score, *load_model(settings.model or "data/tiny/base"))
+    with run_folder(settings, free=("steps",)) as run:
+        train(settings, run)
+
+
+def train(settings: Settings, run: Path) -> None:
+    """The run, from the last state in `run` with `--resume`. Raises InputError."""
     ranks = int(os.environ.get("WORLD_SIZE", 1))  # torchrun sets both
     rank = int(os.environ.get("RANK", 0))
     if ranks > 1:
         torch.distributed.init_process_group("gloo")
     if rank:
         torch.distributed.barrier()  # the first process makes the tokenizer
-    elif not settings.resume:  # what another run left here would be taken for a state of this one
-        (run / "state.pt").unlink(missing_ok=True)
-        shutil.rmtree(run / "tokenizer", ignore_errors=True)
     held, pairs, readings, model, processor = start(settings, run)
     if ranks > 1 and not rank:
         torch.distributed.barrier()
@@ -355,14 +365,13 @@ def main(argv: list[str] | None = None) -> None:
         state = torch.load(run / "state.pt", weights_only=False)
         if state["step"] > settings.steps:
             raise InputError(f"{run / 'state.pt'} is of step {state['step']}, beyond --steps "
-                             f"{settings.steps}: is it of another run? Leave out --resume or name "
-                             "another --work.")
+                             f"{settings.steps}.")
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         first = state["step"]
         rng.seed(f"{settings.seed}/{first}")  # an unbroken run seeds again there, too
     if rank == 0:
-        log = Log(run / "log.csv", COLUMNS, first)
+        log = Log(run / "log.csv", COLUMNS, first, settings.report_to)
     began = time.time()
     for step in range(first, settings.steps):
         samples = choose(rng, readings, pairs, step, settings, rank, ranks)
@@ -395,9 +404,9 @@ def main(argv: list[str] | None = None) -> None:
                            optimiser=optimiser.state_dict())
     if rank:
         return
-    model.to(torch.bfloat16).save_pretrained(settings.out)
-    processor.save_pretrained(settings.out)
-    print(f"saved to {settings.out}")
+    model.to(torch.bfloat16).save_pretrained(run / "checkpoint")
+    processor.save_pretrained(run / "checkpoint")
+    print(f"saved to {run / 'checkpoint'}")
 
 
 if __name__ == "__main__":
