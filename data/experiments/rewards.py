@@ -4,8 +4,9 @@
     python -m data.experiments.rewards --table runs/rewards/rl.csv  # print the table
     python -m data.experiments.rewards --hacking hacking.png        # reward up, fidelity down
 
-The same command goes on where it was stopped. Each run is one call of train_rl.py (printed before
-it starts), so every row can be repeated alone. OUT/rl.csv gets the held-out rows of all logs.
+The runs are those of data.experiments.sweep: the same command goes on where it was stopped, and
+each run is one call of train_rl.py (printed before it starts), so every row can be repeated alone.
+OUT/rl.csv gets the held-out rows of all logs.
 
 The table has, for each reward, the fidelity on the held-out pictures at the last step: mean and
 half the range over the seeds. Beside it stand the share of programs that render at the last step
@@ -13,17 +14,14 @@ and, at the first and the last step, the reward itself at a fixed scale and the 
 likeliest programs. The base is step 0. Nothing is chosen: neither seeds nor steps. A run that did
 not get to its last step is named and left out.
 """
-import os
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.runs import flag, parse, read_csv, script, write_csv
+from data.experiments.sweep import plan, run_all
+from data.runs import flag, locked, parse, read_csv, script, write_csv
 from data.verdict import InputError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FIGURES = ("fidelity", "eval_render_rate", "eval_reward", "greedy_fidelity")  # of a run's log
 COLUMNS = ("task", "reward", "seed", "step", *FIGURES)
 FIRST, LAST = 0, 1  # the two rows of a run that the table shows
@@ -33,9 +31,9 @@ FIRST, LAST = 0, 1  # the two rows of a run that the table shows
 class Settings:
     tasks: str = flag("chart,table,svg", "one run for each")
     rewards: str = flag("text,vision,verm,oracle", "rewards of train_rl.py")
-    seeds: int = flag(3, "0, 1, ...")
+    seeds: int = flag(3, "0, 1, ...", positive=True)
     steps: int = flag(40, "of each run")
-    jobs: int = flag(2, "runs at the same time, one thread each")
+    jobs: int = flag(2, "runs at the same time, one thread each", positive=True)
     options: str = flag("", "further flags for train_rl.py, in quotes")
     out: str = flag("runs/rewards", "folder with a run folder for each")
     table: str = flag("", "run nothing; print the table of this CSV")
@@ -45,35 +43,25 @@ class Settings:
 # --- 1. the runs ---
 
 
-def finished_rows(out: Path, steps: int) -> list[dict]:
-    """The rows of a run's log; none if it has not got to its last step."""
-    path = out / "log.csv"
-    rows = read_csv(path) if path.exists() else []
-    if rows and rows[-1]["step"] == str(steps):
-        return rows
-    return []
-
-
-def train(task: str, reward: str, seed: int, settings: Settings) -> list[dict]:
-    """The held-out rows of one run, which is made, or completed, if it is not finished."""
-    out = Path(settings.out, f"{task}-{reward}-{seed}").resolve()
-    if not finished_rows(out, settings.steps):
-        command = ["train_rl.py", "--task", task, "--reward", reward, "--seed", str(seed),
-                   "--steps", str(settings.steps), "--out", str(out), *settings.options.split()]
-        print("OMP_NUM_THREADS=1 python", *command, flush=True)
-        out.mkdir(parents=True, exist_ok=True)
-        one_thread = os.environ | {"OMP_NUM_THREADS": "1"}  # with more of them it samples otherwise
-        with open(out / "output.txt", "w") as file:
-            done = subprocess.run([sys.executable, *command, "--resume"], stdout=file, stderr=file,
-                                  cwd=ROOT, env=one_thread)
-        if done.returncode:
-            print(f"{out} failed; see {out / 'output.txt'}", flush=True)
-    held = []
-    for row in finished_rows(out, settings.steps):
-        if row["fidelity"]:
-            figures = {name: row[name] for name in ("step", *FIGURES)}
-            held.append({"task": task, "reward": reward, "seed": seed} | figures)
-    return held
+def make_runs(settings: Settings) -> list[dict]:
+    """The held-out rows of all runs; what is not finished is run before."""
+    vary = {"task": settings.tasks.split(","), "reward": settings.rewards.split(",")}
+    fixed = ["--steps", str(settings.steps), *settings.options.split()]
+    out = Path(settings.out).resolve()
+    rows = []
+    with locked(out):
+        runs = plan("train_rl", vary, settings.seeds, fixed, out)
+        failed = run_all(runs, settings.jobs)
+        for run in runs:
+            if run in failed:
+                print("left out:", *run.values, run.seed)
+                continue
+            task, reward = run.values
+            for row in run.log():
+                if row["fidelity"]:
+                    figures = {name: row[name] for name in ("step", *FIGURES)}
+                    rows.append({"task": task, "reward": reward, "seed": run.seed} | figures)
+    return rows
 
 
 # --- 2. the table ---
@@ -256,17 +244,7 @@ def main(argv: list[str] | None = None) -> None:
     if settings.hacking:
         hacking(settings)
         return
-    runs = []
-    for seed in range(settings.seeds):
-        for task in settings.tasks.split(","):
-            runs += [(task, reward, seed) for reward in settings.rewards.split(",")]
-    with ThreadPoolExecutor(settings.jobs) as pool:
-        found = list(pool.map(lambda run: train(*run, settings), runs))
-    rows = []
-    for run, held in zip(runs, found):
-        if not held:
-            print("left out:", *run)
-        rows += held
+    rows = make_runs(settings)
     rows.sort(key=lambda row: (row["task"], row["reward"], row["seed"], int(row["step"])))
     write_csv(Path(settings.out, "rl.csv"), COLUMNS, rows)
     print(table(rows) if rows else f"No run has got to step {settings.steps}.")
