@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data.verdict import CATEGORIES, Discrepancy, InputError, Verdict
 
@@ -201,7 +201,7 @@ def hold_out(pairs: list[Pair], n: int, seed: int = 0) -> tuple[list[Pair], list
 
 
 def load_image(path: Path | str) -> Image.Image:
-    """A picture from disk, RGB on white, shrunk to 1024 px.
+    """A picture from disk, upright as its EXIF data say, RGB on white, shrunk to 1024 px.
 
     Raises InputError: missing, no picture, over 64 million pixels, sides over 150 to 1.
     """
@@ -212,6 +212,9 @@ def load_image(path: Path | str) -> Image.Image:
                 raise InputError(f"The picture {path} is {image.width} x {image.height}; at most "
                                  "64 million pixels and a ratio of 150 between the sides are "
                                  "taken.")
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits; Pillow would cut all above 255 to white
+                image = image.convert("I").point(lambda value: value / 256).convert("L")
             image = image.convert("RGBA")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"There is no picture {path}.") from error

@@ -168,6 +168,20 @@ def endless(chunk: bytes, pause: float) -> Callable:
     return write
 
 
+def slow_headers(handler: Handler) -> None:
+    """Headers that never end."""
+    drop(handler)
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not handler.server.closed.wait(0.05):
+        handler.wfile.write(b"x")
+
+
+def uses(usage: dict | None) -> Callable:
+    """A clean verdict whose `usage` is this."""
+    reply = completion('{"errors": []}') | {"usage": usage}
+    return lambda handler: handler.reply(200, reply)
+
+
 def broken(handler: Handler) -> None:
     """A reply that is no complete JSON."""
     handler.send_response(200)
@@ -185,7 +199,8 @@ TROUBLE = {
     "stall": lambda handler: (handler.server.closed.wait(60), drop(handler)),
     "drop": drop, "cut": cut,
     "drip": endless(b" ", 0.05), "flood": endless(b" " * 100_000, 0.001),
-    "json": broken,
+    "headers": slow_headers, "json": broken, "no usage": uses(None),
+    "null usage": uses({"prompt_tokens": None, "completion_tokens": None, "total_tokens": None}),
     "html": lambda handler: handler.reply(200, "<html>Sign in to the network</html>"),
     "shape": lambda handler: handler.reply(200, {"choices": []}),
     "null": says(None), "nonsense": says("I cannot see any pictures."),

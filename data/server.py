@@ -2,8 +2,8 @@
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Lock, Semaphore
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock, Semaphore, Thread
 from urllib.parse import urlsplit
 
 from tqdm import tqdm
@@ -16,6 +16,15 @@ from data.verdict import InputError, in_one_line
 def is_url(name: str) -> bool:
     """Whether a model's name is the URL of a server."""
     return name.startswith(("http://", "https://"))
+
+
+def _has_host(url: str) -> bool:
+    """Whether a URL is whole: "http://[::1" or a port that is no number are not."""
+    try:
+        parts = urlsplit(url)
+        return bool(is_url(url) and parts.hostname and (parts.port or True))
+    except ValueError:
+        return False
 
 
 NO_REPLY = "no reply: "
@@ -67,7 +76,7 @@ class _Host:
 
 
 def _bounded_http(seconds: float):
-    """The openai client's HTTP client with a limit on the whole reply.
+    """The openai client's HTTP client with a limit on the whole reply, headers included.
 
     The client's own timeouts begin anew with every byte that arrives.
     """
@@ -92,7 +101,23 @@ def _bounded_http(seconds: float):
     def bound(response):
         response.stream = Bounded(response.stream)
 
-    return openai.DefaultHttpxClient(event_hooks={"response": [bound]})
+    class Client(openai.DefaultHttpxClient):
+        def send(self, request, **options):
+            reply = Future()
+
+            def run():
+                try:
+                    reply.set_result(super(Client, self).send(request, **options))
+                except BaseException as error:
+                    reply.set_exception(error)
+
+            Thread(target=run, daemon=True).start()  # nothing else ends headers that drip
+            try:
+                return reply.result(2 * seconds)
+            except TimeoutError:
+                raise httpx2.ReadTimeout("The reply has no end.", request=request) from None
+
+    return Client(event_hooks={"response": [bound]})
 
 
 class Server:
@@ -111,7 +136,7 @@ class Server:
         self.silent = openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError
         self.refusal = openai.APIStatusError
         urls = [url.strip() for url in urls.split(",") if url.strip()]
-        if wrong := [url for url in urls if not is_url(url)]:
+        if wrong := [url for url in urls or [""] if not _has_host(url)]:
             raise InputError(f"{wrong[0]!r} is no URL; write http://host:port/v1, several of them "
                              "with commas between.")
         self.hosts = [_Host(url, workers, timeout) for url in urls]
@@ -201,7 +226,8 @@ class Server:
                     retries = 0 if elsewhere else self.retries
                     reply = host.ask(content, max_tokens, temperature, retries)
                 answer, used = reply.choices[0].message.content or "", reply.usage
-                tokens = (used.prompt_tokens, used.completion_tokens) if used else (0, 0)
+                counts = (used.prompt_tokens, used.completion_tokens) if used else (0, 0)
+                tokens = tuple(count or 0 for count in counts)
                 host.rests_until = 0.0
                 return answer, "", tokens
             except Exception as error:  # the network, the server, or a reply of any shape

@@ -326,7 +326,22 @@ def test_pictures_are_shrunk_to_1024_pixels(size, shown, tmp_path):
     assert (image.size, image.mode) == (shown, "RGB") and image.getpixel((0, 0)) == (128, 128, 128)
 
 
+@pytest.mark.parametrize("turned, corner", [
+    (None, (0, 0)), (1, (0, 0)), (2, (5, 0)), (3, (5, 2)), (6, (2, 0)), (8, (0, 5))])
+def test_photos_are_turned_upright(turned, corner, tmp_path):
+    """EXIF's orientation, as phones write it: where the first stored pixel is to be shown."""
+    image, exif = Image.new("RGB", (6, 3), "white"), Image.Exif()
+    image.putpixel((0, 0), (255, 0, 0))
+    if turned:
+        exif[0x0112] = turned
+    image.save(tmp_path / "a.png", exif=exif)
+    shown = load_image(tmp_path / "a.png")
+    assert shown.size == ((3, 6) if turned in (6, 8) else (6, 3))
+    assert shown.getpixel(corner) == (255, 0, 0)
+
+
 @pytest.mark.parametrize("mode, color, ending, shown", [
+    ("I;16", 0x8040, "png", (128, 128, 128)), ("I;16", 0xFFFF, "tiff", (255, 255, 255)),
     ("RGB", "red", "png", (255, 0, 0)), ("RGBA", (255, 0, 0, 0), "png", (255, 255, 255)),
     ("RGBA", (255, 0, 0, 255), "png", (255, 0, 0)), ("LA", (0, 0), "png", (255, 255, 255)),
     ("RGBA", (0, 0, 0, 51), "png", (204, 204, 204)), ("1", 0, "png", (0, 0, 0)),

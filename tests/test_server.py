@@ -122,6 +122,9 @@ ONE = {  # troubles of the requests in turn -> readable, what the reason says, r
     "drops always": (["drop"] * 3, False, NO_REPLY + "APIConnectionError", 3),
     "stalls always": (["stall"] * 3, False, NO_REPLY + "APITimeoutError", 3),
     "drips without end": (["drip"] * 3, False, NO_REPLY + "APITimeoutError", 3),
+    "headers without end": (["headers"] * 3, False, NO_REPLY + "APITimeoutError", 3),
+    "no usage": (["no usage"], True, "", 1),
+    "usage without numbers": (["null usage"], True, "", 1),
     "floods": (["flood"] * 3, False, NO_REPLY + "APITimeoutError", 3),
     "refuses": (["400"], False, "this is a 400", 1),
     "broken JSON": (["json"], False, "JSONDecodeError", 1),
@@ -138,7 +141,8 @@ def test_what_becomes_of_bad_replies(name):
     trouble, readable, words, requests = ONE[name]
     with JudgeServer(lambda body: CLEAN, "ok", *trouble) as server:
         judge = v.VisualERM(server.url, workers=1,
-                            timeout=0.8 if trouble[0] in ("stall", "drip") else 30)
+                            timeout=0.8 if trouble[0] in ("stall", "drip", "headers")
+                            else 30)
         good, verdict = ask(judge, 2, "table")  # a good one first, or all would have failed
     assert good.readable and verdict.readable == readable and len(server.bodies) == 1 + requests
     assert (verdict.notes == []) if readable else words in verdict.notes[0]
@@ -165,6 +169,8 @@ def test_a_reasoning_model_gets_the_limit_under_its_other_name():
     ("{url}",
      "InternalServerError.*name its model if it lists none: http://127.0.0.1:[0-9]*/v1#name"),
     ("{url},localhost:8000", "'localhost:8000' is no URL"),
+    ("http://[::1", r"'http://\[::1' is no URL"), ("http://", "'http://' is no URL"),
+    ("http://x:port/v1", "'http://x:port/v1' is no URL"),
     ("http://127.0.0.1:9/v1#named",
      "at http://127.0.0.1:9/v1 gave no answer at all .no reply: APIConnectionError"),
 ])
