@@ -30,9 +30,9 @@ from data.renderers.scene import (
 from data.renderers.worker import receive
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-START = """import socket, sys
+START = """import importlib, socket, sys
 sys.path.insert(0, sys.argv[1])
-from data.renderers.worker import serve
+serve = importlib.import_module(sys.argv[4]).serve
 del sys.path[0]
 serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
 GRACE = 30.0  # seconds an answer may be late beyond the job's own deadline
@@ -43,10 +43,11 @@ TOO_MUCH = {"threads": f"it starts more than {THREADS} threads",
             "disk": f"it writes more than {SCRATCH_BYTES >> 20} MiB"}
 
 
-class _Worker:
-    """One worker process, seen from the parent."""
+class Worker:
+    """One worker process, seen from the parent: `module` of the project in `root`, which serves."""
 
-    def __init__(self, pool_folder):
+    def __init__(self, pool_folder: str, root: Path = ROOT,
+                 module: str = "data.renderers.worker"):
         self.folder = folder = tempfile.mkdtemp(dir=pool_folder)
         self.channel, theirs = socket.socketpair()
         kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME")
@@ -54,7 +55,7 @@ class _Worker:
             "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
         with tempfile.TemporaryFile("w+", dir=folder) as log, theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-BPc", START, str(ROOT), str(theirs.fileno()), folder],
+                [sys.executable, "-BPc", START, str(root), str(theirs.fileno()), folder, module],
                 pass_fds=[theirs.fileno()], env=environment,
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True)  # Ctrl-C is for the parent
@@ -168,7 +169,7 @@ class Pool:
         self.changed = threading.Condition()
 
     @contextlib.contextmanager
-    def borrow(self, limit: int, fresh: bool = False) -> Iterator[_Worker]:
+    def borrow(self, limit: int, fresh: bool = False) -> Iterator[Worker]:
         """A worker of at most `limit`, new if `fresh`; who leaves with an exception lost it."""
         with self.changed:
             self.changed.wait_for(lambda: self.idle or self.count < limit)
@@ -179,7 +180,7 @@ class Pool:
                 worker.stop()
                 self.workers.discard(worker)
                 worker = None
-            worker = worker or _Worker(self.folder)
+            worker = worker or Worker(self.folder)
             self.workers.add(worker)
             yield worker
             self.idle.append(worker)

@@ -54,8 +54,10 @@ def missing_layer() -> str | None:
     return None
 
 
-def landlock(scratch: str | None) -> int:
-    """A ruleset descriptor: read Python and shared libraries, write `scratch` (or nowhere)."""
+def landlock(scratch: str | None, readable: tuple[str, ...] = ()) -> int:
+    """A ruleset descriptor: read Python, shared libraries and what is `readable`, write `scratch`
+    (or nowhere).
+    """
     abi = kernel("syscall", 444, None, 0, 1)
     truncate = (abi >= 3) << 14
     handled = (1 << 13) - 1 | (abi >= 2) << 13 | truncate | (abi >= 5) << 15
@@ -68,7 +70,8 @@ def landlock(scratch: str | None) -> int:
                 "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",
                 "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom"}
     read, use, write = 0b1100, 0b0110, 0b1_1011_1110 | truncate     # write: no links, no devices
-    for path, rights in [*((f, read) for f in folders), ("/dev/null", use), (scratch, write)]:
+    opened = [(folder, read) for folder in (*folders, *readable)]
+    for path, rights in [*opened, ("/dev/null", use), (scratch, write)]:
         if path and os.path.exists(path):
             beneath = os.open(path, os.O_PATH | os.O_CLOEXEC)
             rights &= -1 if os.path.isdir(path) else use | truncate

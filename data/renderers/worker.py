@@ -6,6 +6,7 @@ The pool starts it with this module. Landlock shuts the project's folder, so eve
 drawing needs is imported by the warm-up drawings, before the doors close.
 """
 import contextlib
+import functools
 import gc
 import json
 import math
@@ -17,6 +18,7 @@ import socket
 import struct
 import tempfile
 import time
+from collections.abc import Callable
 
 from data.renderers import draw, drawn_or_error
 from data.renderers.chart import paint_chart, record_chart, reset_matplotlib
@@ -63,20 +65,21 @@ def serve(channel: socket.socket, folder: str) -> None:
             break
         is_chart, timeout = struct.unpack("=?f", message)
         scratch = tempfile.mkdtemp(prefix="scratch_") if is_chart else None
-        child = not is_chart and shared or _fork(scratch, timeout, filter_)
+        child = not is_chart and shared or fork(
+            functools.partial(_draw, is_chart, timeout), scratch, filter_)
         with contextlib.suppress(OSError):
             if not is_chart and not shared:
                 child[1].recv(1)                # it has imported its libraries
             socket.send_fds(child[1], [b"j"], job)
         os.close(job[0])
-        ready, too_much = _wait(child, channel, scratch, timeout)
+        ready, too_much = wait(child, channel, scratch, timeout)
         served += 1
         status, shared_lives = "ok", False
         with contextlib.suppress(OSError):
             shared_lives = not is_chart and child[1] in ready and child[1].recv(1) == b"d" \
                 and served % 1000 > 0
         if not shared_lives:
-            status = _end(child, child[1] not in ready)
+            status = end(child, child[1] not in ready)
         if is_chart:
             remove_folder(scratch)
         else:
@@ -85,13 +88,13 @@ def serve(channel: socket.socket, folder: str) -> None:
         with contextlib.suppress(OSError):
             channel.sendall((too_much or status).encode().ljust(16))
     if shared:
-        _end(shared, True)
+        end(shared, True)
     remove_folder(folder)
     with contextlib.suppress(OSError):          # the last worker of a dead parent
         os.rmdir(os.path.dirname(folder))
 
 
-def _wait(child, channel, scratch, timeout):
+def wait(child: tuple, channel: socket.socket, scratch: str | None, timeout: float) -> tuple:
     """Wait for the child's answer, at most `timeout` seconds, and look at what a program holds.
 
     Returns (which of the child's link and the channel can be read, what it holds too much of).
@@ -109,7 +112,7 @@ def _wait(child, channel, scratch, timeout):
     return [], ""
 
 
-def _end(child, late):
+def end(child: tuple, late: bool) -> str:
     """Kill the child with all its threads and processes, reap it, say how it ended."""
     pid, link = child
     done = status = 0
@@ -129,10 +132,16 @@ def _end(child, late):
     return "timeout" if late else f"exit {code}" if code else "ok"
 
 
-def _fork(scratch, timeout, filter_):
-    """Start a drawing process; returns (pid, our end of its link)."""
+def fork(run: Callable, scratch: str | None, filter_: bytes | None,
+         readable: tuple[str, ...] = ()) -> tuple[int, socket.socket]:
+    """Start a process that does `run(link, shut)`; returns (pid, our end of its link).
+
+    `shut(limits)` sets resource limits, {number: most}, and closes the doors (see `confine`): it
+    is for `run` to call before it touches what nobody vouches for. `readable`: folders that can be
+    read besides Python's. Without `filter_` (see `seccomp`) there are limits and no doors.
+    """
     ours, theirs = socket.socketpair()
-    locks = (landlock(scratch), filter_) if filter_ else None
+    locks = (landlock(scratch, readable), filter_) if filter_ else None
     worker, pid = os.getpid(), os.fork()
     if pid:
         theirs.close()
@@ -141,49 +150,54 @@ def _fork(scratch, timeout, filter_):
         return pid, ours
     try:
         os.setsid()
-        _child(theirs, scratch, timeout, locks, worker)
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        ruleset = locks[0] if locks else 2
+        keep = [2, *sorted({theirs.fileno(), ruleset} - {2})]
+        for low, high in zip(keep, [*keep[1:], 4096]):
+            os.closerange(low + 1, high)
+        run(theirs, functools.partial(_shut, scratch, locks, worker))
         os._exit(0)
     finally:
         os._exit(70)
 
 
-def _child(link, scratch, timeout, locks, worker):
-    """Lock the doors, then draw: one chart (scratch given), or tables and SVG until killed."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(null, stream)
-    ruleset = locks[0] if locks else 2
-    keep = [2, *sorted({link.fileno(), ruleset} - {2})]
-    for low, high in zip(keep, [*keep[1:], 4096]):
-        os.closerange(low + 1, high)
-    for task in () if scratch else ("table", "svg", "chart"):
-        draw(task, WARM_UP[task], 64)
+def _shut(scratch, locks, worker, limits):
+    """Limit this process and close its doors, for good."""
     gc.freeze()
     gc.enable()
     gc.set_threshold(20_000, 20, 20)
     os.environ.clear()
     os.chdir(scratch or "/")
-    limits = {resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 256,
-              resource.RLIMIT_FSIZE: FILE_BYTES if scratch else 0}
-    if scratch:
-        limits[resource.RLIMIT_CPU] = math.ceil(timeout) + 1
     for which, most in limits.items():
         with contextlib.suppress(ValueError, OSError):      # macOS cannot limit memory
             resource.setrlimit(which, (most, most))
     if locks:
         kernel("prctl", 1, signal.SIGKILL, 0, 0, 0)        # PR_SET_PDEATHSIG: die with the worker
         if os.getppid() != worker:
-            return
-        confine(ruleset, locks[1])
+            os._exit(0)
+        confine(*locks)
+
+
+def _draw(is_chart, timeout, link, shut):
+    """Lock the doors, then draw: one chart, or tables and SVG until killed."""
+    for task in () if is_chart else ("table", "svg", "chart"):
+        draw(task, WARM_UP[task], 64)
+    limits = {resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 256,
+              resource.RLIMIT_FSIZE: FILE_BYTES if is_chart else 0}
+    if is_chart:
+        limits[resource.RLIMIT_CPU] = math.ceil(timeout) + 1
+    shut(limits)
     while True:
-        if not scratch:
+        if not is_chart:
             link.sendall(b"d")                              # ready, or done with the last
         _, job, _, _ = socket.recv_fds(link, 1, 1)
         if not job:
             return
         with socket.socket(fileno=job[0]) as answer_to:
             answer_to.sendall(_answer(answer_to))
-        if scratch:
+        if is_chart:
             return
 
 
