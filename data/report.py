@@ -47,7 +47,7 @@ def html_report(title: str, cards: list[dict], intro: str = "") -> str:
         page.append("</div>")
         for caption, verdict in card.get("verdicts", {}).items():
             if verdict:
-                page += _verdict_html(caption, verdict)
+                page += verdict_html(caption, verdict)
         for name, text in card.get("texts", {}).items():
             if text:
                 page.append(f"<details><summary>{escape(name)}</summary>"
@@ -56,7 +56,7 @@ def html_report(title: str, cards: list[dict], intro: str = "") -> str:
     return "\n".join(page) + "</html>\n"
 
 
-def _verdict_html(caption: str, verdict: Verdict) -> list[str]:
+def verdict_html(caption: str, verdict: Verdict) -> list[str]:
     """A verdict as a table of its errors, or a sentence."""
     lines = [f"<p>{escape(caption)}</p>"] if caption else []
     if not verdict.readable:

@@ -11,7 +11,8 @@ NEEDED = {  # arguments without which no other mistake is told
     "data.score": ["data/bench", "--predictions", "x.jsonl"],
     "data.teacher": ["data/examples"],
     "data.serve": ["data/tiny/judge"], "data.compare": ["a.py", "b.py"],
-    "data.experiments.sweep": ["train_rl"], "data.experiments.coverage_chart": ["folder"],
+    "data.course": ["walk"], "data.experiments.sweep": ["train_rl"],
+    "data.experiments.coverage_chart": ["folder"],
     "data.experiments.coverage_svg": ["folder"],
     "data.experiments.coverage_table": ["folder"],
 }
