@@ -173,6 +173,7 @@ def load(settings: Settings, preset: dict) -> tuple[Chat, VisualERM]:
 
 def refine_one(path: str, settings: Settings, preset: dict) -> None:
     """Refine one picture, print every round, write code, film strip and report."""
+    Path(settings.out).mkdir(parents=True, exist_ok=True)  # what cannot be is told at once
     image = fit(load_image(path), preset["canvas"])
     example = Example(settings.task, image, drawing_size(image, preset))
     policy, judge = load(settings, preset)

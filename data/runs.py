@@ -22,6 +22,7 @@ from data.prompts import JUDGE_PROMPTS, with_prompts
 from data.verdict import InputError
 
 HERE = Path(__file__).resolve().parent.parent
+DISK_FULL = "os error 28", "inline_container.cc:672"  # how safetensors and torch.save tell it
 MEMORY_FULL = ("The GPU's memory is full: lower the number of programs or pairs at once, or the "
                "preset's limits")
 
@@ -113,11 +114,15 @@ def script(main: Callable[..., int | None]) -> Callable[..., int]:
         except KeyboardInterrupt as stop:
             print(stop if stop.args else "Stopped.", file=sys.stderr)
             return 130
-        except RuntimeError as error:
-            # Torch's class; this module does not import torch.
-            if type(error).__name__ != "OutOfMemoryError":
+        except Exception as error:
+            # Classes of torch and safetensors; this module does not import them.
+            if type(error).__name__ == "OutOfMemoryError":
+                print(f"{MEMORY_FULL} ({error})", file=sys.stderr)
+            elif any(words in str(error) for words in DISK_FULL):
+                print(f"The disk is full: make room and go on with --resume ({error}).",
+                      file=sys.stderr)
+            else:
                 raise
-            print(f"{MEMORY_FULL} ({error})", file=sys.stderr)
         return 2
     return run
 

@@ -210,6 +210,24 @@ def test_mistakes_get_a_sentence(pairs_folder, capsys, tmp_path, arguments, word
     assert not out.exists()  # nothing in the way of a second try
 
 
+@pytest.mark.parametrize("file, text, words", [
+    ("progress.json", '{"chunks": 1', "progress.json is broken"),
+    ("progress.json", "[]", "progress.json is broken"),
+    ("progress.json", '{"chunks": 1, "bytes": "9", "pairs": 1}', "progress.json is broken"),
+    ("progress.json", '{"chunks": 1, "bytes": 9999999, "pairs": 64}', "lines are lost"),
+    ("config.json", "{", "config.json is broken"), ("config.json", "null", "config.json is broken"),
+])
+def test_a_broken_folder_gets_a_sentence_and_loses_nothing(pairs_folder, tmp_path, capsys, file,
+                                                           text, words):
+    for name in ("pairs.jsonl", "config.json", "progress.json"):
+        (tmp_path / name).write_text((pairs_folder / name).read_text())
+    (tmp_path / file).write_text(text)
+    before = (tmp_path / "pairs.jsonl").read_text()
+    command = ["--task", "table,svg", "--n", 99, "--seed", 7, "--out", tmp_path]
+    _, told = mistake(capsys, build.main, *command)
+    assert words in told and (tmp_path / "pairs.jsonl").read_text() == before
+
+
 @pytest.mark.parametrize("text, words", [(None, "holds one"), ("{}\n", "pairs.jsonl:1"),
                                          ("[1]\n", ":1"), ("\xff\n", ":1")])
 def test_broken_pairs_are_named_by_file_and_line(tmp_path, text, words):

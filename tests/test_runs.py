@@ -2,6 +2,8 @@
 import json
 import os
 import signal
+import sys
+import types
 from dataclasses import asdict, dataclass
 
 import pytest
@@ -112,6 +114,10 @@ ENDS = {  # what main returns or raises -> exit code, stderr
              "A file could not be read or written: [Errno 28] No space left.\n"),
     "Ctrl-C": (KeyboardInterrupt(), 130, "Stopped.\n"),
     "Ctrl-C with a word": (KeyboardInterrupt("3 are kept."), 130, "3 are kept.\n"),
+    "disk, by torch.save": (
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598"), 2,
+        "The disk is full: make room and go on with --resume ([enforce fail at "
+        "inline_container.cc:672] . unexpected pos 704 vs 598).\n"),
     "memory": (OutOfMemoryError("tried 2 GB"), 2, f"{MEMORY_FULL} (tried 2 GB)\n"),
     "no sandbox": (SandboxMissing("It lacks Landlock."), 2, "It lacks Landlock.\n"),
 }
@@ -440,3 +446,36 @@ def test_a_log_drops_the_rows_behind_its_last_saved_step(last_step, kept, tmp_pa
 def test_a_new_log_is_there_with_its_header(tmp_path):
     Log(tmp_path / "log.csv", ("step", "loss"))
     assert (tmp_path / "log.csv").read_text().split() == ["step,loss"]
+
+
+def test_a_tracker_gets_every_row(tmp_path, monkeypatch):
+    """By the calls of torch's SummaryWriter, which is there only with the package tensorboard."""
+    got = []
+
+    class SummaryWriter:
+        def __init__(self, folder, purge_step):
+            got.append((folder, purge_step))
+
+        def add_scalar(self, name, value, step):
+            got.append((name, value, step))
+
+        def flush(self):
+            got.append("flush")
+
+    tensorboard = types.SimpleNamespace(SummaryWriter=SummaryWriter)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", tensorboard)
+    log = Log(tmp_path / "log.csv", ("step", "loss"), 4, "tensorboard")
+    log.write({"step": 5, "loss": "0.25"})
+    assert got == [(tmp_path / "tensorboard", 5), ("loss", 0.25, 5), "flush"]
+    assert log.rows() == [{"step": "5", "loss": "0.25"}]
+
+
+@pytest.mark.parametrize("name, words", [
+    ("tensorboard", "pip install tensorboard"), ("board", "'board' is unknown")])
+def test_no_tracker_is_told_before_the_run(name, words, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # as if it were not there
+    settings = Settings(out=str(tmp_path / "out"))
+    settings.report_to = name
+    with pytest.raises(InputError, match=words), run_folder(settings):
+        raise AssertionError("it began")
+    assert not (tmp_path / "out").exists()
