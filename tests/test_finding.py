@@ -3,8 +3,24 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
-from data.experiments.finding import FIGURES, collect, interval, table, words_f1
+from data.experiments.finding import (
+    FIGURES,
+    Settings,
+    collect,
+    gain,
+    interval,
+    name_of,
+    plot,
+    read_scores,
+    rewards_of,
+    settings_of,
+    table,
+    words_f1,
+    write_scores,
+)
+from data.experiments.hacking import worst_hacked
 from data.verdict import InputError
 
 
@@ -57,4 +73,44 @@ def test_words_that_were_read(true, pred, f1):
 def test_a_folder_without_runs_is_refused(tmp_path):
     (tmp_path / "svg-verm-0").mkdir()  # not finished: no checkpoint
     with pytest.raises(InputError, match="holds no finished run"):
-        collect(tmp_path, None)
+        collect(tmp_path, Settings())
+
+
+def test_the_best_reward_stands_first():
+    made = scores(base=[[30, 22]], text=[[40, 40]], verm=[[50, 50]])
+    assert rewards_of(made, "svg") == ["base", "verm", "text"]
+    assert gain(made, "svg", "verm")[0] == 24
+
+
+def test_figures_come_back_from_their_file(tmp_path):
+    made = scores(base=[[30, 22]], verm=[[90, 10], [70, 50]])
+    write_scores(str(tmp_path / "all.csv"), made)
+    again = read_scores(tmp_path / "all.csv")
+    assert table(again, "svg", "verm") == table(made, "svg", "verm")
+    (tmp_path / "all.csv").write_text("task,reward\nsvg,verm\n")
+    with pytest.raises(InputError, match="no rows with the columns"):
+        read_scores(tmp_path / "all.csv")
+
+
+def test_what_orders_better_is_plotted_beside_what_it_taught(tmp_path):
+    order = [{"task": "svg", "style": style, "picture": "0", "fidelity": fidelity, "ssim": ssim,
+              "data/tiny/judge": judge} for style, fidelity, ssim, judge in
+             (("1", "10", "1", "0"), ("1", "20", "0", "1"), ("0", "20", "9", "9"))]
+    made = scores(base=[[30, 22]], verm=[[90, 10]], ssim=[[40, 40]], unknown=[[1, 1]])
+    plot(made, order, str(tmp_path / "plot.png"))
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_the_worst_hacked_picture_of_each_reward(tmp_path):
+    """Fidelity fell by 50 and the reward rose; what fell by 60 earned less; another run by 20."""
+    before = [("a", 1.2, 100.0), ("b", 1.8, 100.0), ("c", 1.0, 40.0)]
+    after = [("d", 1.5, 50.0), ("e", 1.7, 40.0), ("f", 1.9, 90.0)]
+    for name, stages in (("x", {0: before, 20: after}), ("y", {0: before[:1],
+                                                              10: [("g", 1.3, 80.0)]})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"reward": "ssim", "task": "table"}')
+        torch.save({"stages": stages}, tmp_path / name / "state.pt")
+    (found,) = worst_hacked(tmp_path, ["table"])
+    assert str(found) == "ssim: table 1, seed 0: reward 1.200 -> 1.500, fidelity 100 -> 50"
+    assert worst_hacked(tmp_path, ["svg"]) == []
+    assert name_of(settings_of(tmp_path / "x")) == "ssim"
