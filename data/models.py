@@ -168,6 +168,9 @@ def load_model(name: str, *, quantize: bool = False, device: torch.device | str 
     try:
         model = Qwen3VLForConditionalGeneration.from_pretrained(
             base, dtype=dtype, device_map={"": device}, **options)
+        for layer in model.modules() if quantize else ():
+            # Else the first answer on a CPU packs the weights, and no gradient passes them after.
+            layer.support_avx512bf16_for_cpu = False
         if adapter:
             from peft import PeftModel  # only here: most runs need no adapter
 
