@@ -95,11 +95,29 @@ def tensors(config: Qwen3VLConfig) -> dict[str, torch.Size]:
 
 
 def random_weights(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """Of the scale of a new model's: bias 0, norm 1, else a deviation of 0.02."""
+    """Of the scale of a new model's, on the generator's device: bias 0, norm 1, else 0.02."""
+    place = dict(dtype=torch.bfloat16, device=generator.device)
     if len(shape) == 1:
-        constant = 0.0 if name.endswith("bias") else 1.0
-        return torch.full(shape, constant, dtype=torch.bfloat16)
-    return torch.empty(shape, dtype=torch.bfloat16).normal_(0.0, 0.02, generator=generator)
+        return torch.full(shape, 0.0 if name.endswith("bias") else 1.0, **place)
+    return torch.empty(shape, **place).normal_(0.0, 0.02, generator=generator)
+
+
+def write_folder(shape: str, out: Path) -> Qwen3VLConfig:
+    """Write all of a checkpoint but its weights: config, processor, generation config."""
+    processor = load_processor("data/tiny/base")
+    config = make_config(shape, processor.tokenizer)
+    images = processor.image_processor
+    images.merge_size, images.size = 2, {"shortest_edge": 65536, "longest_edge": 16777216}
+    processor.save_pretrained(out)
+    words = json.loads((out / "tokenizer.json").read_text())
+    # Without the tokens that are whole questions.
+    words["added_tokens"] = [token for token in words["added_tokens"] if token["special"]]
+    write_text(out / "tokenizer.json", json.dumps(words))
+    config.save_pretrained(out)
+    generation = GenerationConfig(eos_token_id=config.text_config.eos_token_id,
+                                  pad_token_id=config.text_config.pad_token_id)
+    generation.save_pretrained(out)
+    return config
 
 
 def write_weights(config: Qwen3VLConfig, out: Path, shard_bytes: float, seed: int) -> int:
@@ -140,24 +158,12 @@ def main(argv: list[str] | None = None) -> None:
     if settings.shard <= 0:
         raise InputError("--shard must be greater than 0.")
     out.mkdir(parents=True, exist_ok=True)
-    processor = load_processor("data/tiny/base")
-    config = make_config(settings.shape, processor.tokenizer)
+    config = write_folder(settings.shape, out)
     needed = 2 * sum(shape.numel() for shape in tensors(config).values())
     free = shutil.disk_usage(out).free
     if needed > free:
         raise InputError(f"{out} has room for {free / 1e9:.1f} GB; the shape {settings.shape} "
                          f"takes {needed / 1e9:.1f} GB.")
-    images = processor.image_processor
-    images.merge_size, images.size = 2, {"shortest_edge": 65536, "longest_edge": 16777216}
-    processor.save_pretrained(out)
-    words = json.loads((out / "tokenizer.json").read_text())
-    # Without the tokens that are whole questions.
-    words["added_tokens"] = [token for token in words["added_tokens"] if token["special"]]
-    write_text(out / "tokenizer.json", json.dumps(words))
-    config.save_pretrained(out)
-    generation = GenerationConfig(eos_token_id=config.text_config.eos_token_id,
-                                  pad_token_id=config.text_config.pad_token_id)
-    generation.save_pretrained(out)
     total = write_weights(config, out, settings.shard * 1e9, settings.seed)
     print(f"{total:,} weights in {out}")
 

@@ -1,316 +1,261 @@
 """What the big presets need on cards of 24 and 48 GB: memory, seconds a step, tokens a second.
 
-    python -m data.experiments.speed_gpu --shape 8b                          # needs a GPU
-    python -m data.experiments.speed_gpu --shape nano --length 16 --most 16  # on a CPU
-    python -m data.experiments.speed_gpu --shape 8b --cpu --scripts sft --most 1 --minutes 600
+    python -m data.experiments.speed_gpu --shape 8b              # on a GPU, within nine minutes
+    python -m data.experiments.speed_gpu --shape nano            # the same code on a CPU
+    python -m data.experiments.speed_gpu --stages sft,judge --seconds 120
 
-The first stops after `--minutes`; the same command goes on until nothing is left. The second runs
-the same code on a CPU, the third the real shape. The weights are random
-(data/experiments/checkpoint.py), memory and time are not. A row is a process of its own, in which
-PyTorch may take no more than the card's decimal GB (24 GB: the 24 GiB of a card, less what the
-driver and a screen take). Three scripts are measured, with pictures of `--side` px and answers of
-`--length` tokens:
+No weights are downloaded or written: they are random, drawn on the device in bfloat16 and put into
+4 bits by the loader of the project. Memory and time are those of trained ones. The stages, each
+with a time limit of its own (docstrings in data/experiments/gpu_stages.py say more):
 
-sft    a step of train_sft.py: as many pairs at once as the row says (two pictures and a verdict)
-grpo   a step of train_rl.py: `--prompts` pictures x `--group` programs. The judge is an adapter of
-       the same base and writes a verdict of half the length about every program. So many programs
-       are sampled at once, and that number divided by `--group` are updated at once
-judge  VisualERM.judge on so many pairs at once
+check    versions, matrix rate, bandwidth, the product of 4-bit weights beside float64
+sft      a step of train_sft.py within a card of 24 GB, later within 48
+decode   milliseconds a token that is sampled, by the number of programs at once
+logp     log-probabilities and gradient: siblings in one sequence against one by one
+grpo     a step of train_rl.py, the judge an adapter of the same base; rewards differ
+judge    verdicts by the number of pairs at once
+losses   ten steps of train_sft.py on a few pairs, in 4 bits and in 16: finite, and falling?
+tiny     training steps of models of the tiny design: samples a second
 
-Each begins with a small number and doubles it until the card is full; then the next card goes on
-from there. OUT/bench.csv and OUT/table.md are written after every row, and rows that are there
-are not measured again. peak_gb is what PyTorch's tensors took at most. On a CPU it is the
-process, with the weights' files as far as they were mapped, and all that is not in 4 bits is in
-32 (on a GPU mostly 16); the seconds say nothing about a GPU.
+OUT gets rows.jsonl and table.md after every row and what the stages print in log.txt. Stages that
+share a model share a process; if it dies or is late, the next stage gets a new one, so a kill loses
+the running measurement and nothing else. The same command goes on with the stages not done.
+
+peak_gb is what tensors took at most, held_gb what PyTorch had taken from the card. With a card_gb
+it may take no more than so many GB in all; only loading comes before that. On a CPU, where the
+seconds say nothing about a GPU, memory is not measured.
 """
 import json
-import statistics
+import os
+import queue
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.runs import flag, parse, read_csv, script, write_csv, write_text
-from data.verdict import Discrepancy, InputError, Verdict
+from data.runs import flag, parse, script, write_jsonl, write_text
+from data.verdict import InputError
 
 
 @dataclass
 class Settings:
     shape: str = flag("8b", "nano, 2b, 4b or 8b")
-    scripts: str = flag("sft,grpo,judge", "what is measured")
-    cards: str = flag("24,48", "GB of the cards, smallest first")
-    side: int = flag(768, "pixels of a picture's side")
-    length: int = flag(1024, "tokens of an answer")
-    prompts: int = flag(4, "pictures in a step of grpo")
-    group: int = flag(8, "programs for each of them")
-    most: int = flag(64, "pairs or programs at once, at most")
-    cpu: bool = flag(False, "measure without a GPU: memory in 32 bits, and hours")
-    minutes: float = flag(9.0, "stop after so long; a row that is not done is lost")
-    weights: str = flag("", "folder for the weights; default: runs/random_SHAPE")
-    out: str = flag("runs/bench_gpu", "folder for bench.csv and table.md")
+    stages: str = flag("", "names with commas between; default: all")
+    seconds: float = flag(530.0, "stop after so long", positive=True)
+    patience: float = flag(1.0, "multiplies the stages' time limits", positive=True)
+    out: str = flag("runs/speed_gpu", "folder for rows.jsonl, table.md and log.txt")
 
 
-ROW = dict(nargs="?", help="a row as JSON: measure only that, in this process; default: all rows")
+CHILD = dict(nargs="?", help="what a process of this script does, as JSON; default: all")
 if __name__ == "__main__":
-    parse(Settings, None, __doc__, row=ROW)  # a mistyped flag is told before torch is loaded
+    parse(Settings, None, __doc__, child=CHILD)  # a mistyped flag is told before torch is loaded
 
 import torch
-from PIL import Image
 
-from data.models import PRESETS
-from data.pairs import Example, Pair, Picture
+from data.experiments.gpu_stages import CUDA, PRESET, STAGES, Bench
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PRESET = {"nano": "8b", "2b": "2b", "4b": "4b", "8b": "8b"}  # by shape
-COLUMNS = ("gpu", "shape", "script", "side", "length", "prompts", "group", "card_gb", "at_once",
-           "peak_gb", "s_step", "tokens_s", "note")
-PROGRAM = ("<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 100 100'>"
-           "<rect x='10' y='10' width='50' height='40' fill='red'/></svg>")
-FULL = "out of memory"  # the note of a row
+START = 40  # seconds to start a process, load and draw weights; they come on top of its first limit
+# Stage, seconds, arguments at full size and on a CPU. A line begins a new process if it has a "*".
+PLAN = (
+    ("*check", 30, dict(side=8192, rows=(1, 8, 32, 64, 128, 1024, 4096)),
+     dict(side=64, rows=(1, 8))),
+    ("sft", 45, dict(card=24, at_once=(1, 4), side=768, length=1024),
+     dict(card=24, at_once=(1, 2), side=64, length=24)),
+    ("*decode", 50, dict(card=24, at_once=(8, 32, 64), side=768, tokens=40),
+     dict(card=24, at_once=(2, 4), side=64, tokens=5)),
+    ("logp", 40, dict(card=24, group=8, side=768, length=1024),
+     dict(card=24, group=2, side=64, length=8)),
+    ("grpo", 90, dict(card=24, prompts=4, group=8, side=768, length=512, at_once=(32, 16)),
+     dict(card=24, prompts=2, group=2, side=64, length=4, at_once=(4, 2))),
+    ("grpo", 150, dict(card=24, prompts=4, group=8, side=768, length=1024, at_once=(32, 16)),
+     dict(card=24, prompts=2, group=2, side=64, length=8, at_once=(4, 2))),
+    ("judge", 45, dict(card=24, at_once=(16, 32), side=768, length=256),
+     dict(card=24, at_once=(2, 4), side=64, length=4)),
+    ("*losses", 40, dict(quantize=True, pairs=4, steps=10), dict(quantize=True, pairs=2, steps=10)),
+    ("sft", 60, dict(card=48, at_once=(8, 16), side=768, length=1024),
+     dict(card=48, at_once=(2,), side=64, length=24)),
+    ("*tiny", 40, dict(at_once=(256, 1024), widths=(1, 2, 4)), dict(at_once=(2,), widths=(1, 2))),
+    ("*losses", 40, dict(quantize=False, pairs=4, steps=10),
+     dict(quantize=False, pairs=2, steps=10)),
+    ("*judge", 40, dict(card=48, at_once=(32, 64), side=768, length=256),
+     dict(card=48, at_once=(4,), side=64, length=4)),
+)
 
 
-# --- 1. what a process of its own does ---
-# `key` is the part of a row that says what to measure; `work` is an empty folder.
+# --- 1. a process that measures ---
 
 
-def noise(seed: int, side: int) -> Image.Image:
-    """A picture in which no two patches are alike."""
-    generator = torch.Generator().manual_seed(seed)
-    pixels = torch.randint(0, 256, (side, side, 3), generator=generator, dtype=torch.uint8)
-    return Image.fromarray(pixels.numpy())
+def measure(job: dict) -> None:
+    """Do the stages of `job` in turn; a line of JSON on standard output for each event."""
+    events = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print is no event
+
+    def end_with_parent():
+        sys.stdin.read()  # until the parent is gone
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    bench = Bench(job["shape"], Path(job["work"]),
+                  lambda row: print(json.dumps({"row": row}), file=events))
+    for number in job["numbers"]:
+        name, _, *arguments = PLAN[number]
+        bench.stage = name.strip("*")
+        print(json.dumps({"begin": number}), file=events)
+        print(f"--- {bench.stage} ---", file=sys.stderr, flush=True)
+        STAGES[bench.stage](bench, **arguments[job["shape"] == "nano"])
+        print(json.dumps({"end": number}), file=events)
 
 
-def sft(folder: str, preset: dict, key: dict, work: Path) -> tuple[float, int]:
-    """(seconds of a step, tokens in it) of the trainer of train_sft.py; all pairs are the same."""
-    from transformers import TrainerCallback
-
-    import train_sft
-    from data.samples import judge_sample, training_batch
-
-    times, n = [], key["at_once"]
-
-    class Clock(TrainerCallback):
-        def on_step_begin(self, *_, **__):
-            self.began = time.perf_counter()
-
-        def on_step_end(self, *_, **__):
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            times.append(time.perf_counter() - self.began)
-
-    steps = 4 if torch.cuda.is_available() else 2  # the first makes Adam's moments
-    settings = train_sft.Settings(model=folder, out=str(work), batch=n, micro_batch_size=n,
-                                  steps=steps, read=0.0, log_every=1, save_every=1000)
-    model, processor = train_sft.load(settings, preset)
-    model.get_base_model().set_attn_implementation("sdpa")  # on a CPU, too
-    text = "x9" * (max(2, key["length"] - 16) // 2)  # two tokens each; the JSON around them has 16
-    pictures = [Picture(work / "0.png"), Picture(work / "1.png")]
-    for number, picture in enumerate(pictures):
-        noise(number, key["side"]).save(picture.path)
-    truth = Verdict("svg", [Discrepancy("shape_error", 1, "all", text)])
-    pair = Pair("svg", *pictures, truth, id="a", family="a")
-    batch = training_batch(processor, [judge_sample(pair)])
-    train_sft.make_trainer(model, processor, [pair] * n, [Clock()], settings, preset).train()
-    return statistics.median(times[1:]), n * int(batch["attention_mask"].sum())
+# --- 2. the processes ---
 
 
-def grpo(folder: str, preset: dict, key: dict, work: Path) -> tuple[float, int]:
-    """(seconds of a step, programs' tokens in it) of train_rl.py."""
-    import train_rl
-    from data.experiments.speed_grpo import load_endless, timed_step
+class Record:
+    """OUT: the rows so far and their tables."""
 
-    length, group, prompts = key["length"], key["group"], key["prompts"]
-    preset = preset | {"code_tokens": length, "verdict_tokens": max(1, length // 2)}
-    make_adapter(folder, preset, work / "judge")
-    settings = train_rl.Settings(
-        model=folder, judge=str(work / "judge"), reward="verm", lr=1e-5, prompts_per_step=prompts,
-        num_generations=group, micro_batch_size=max(1, key["at_once"] // group))
-    policy, judge, optimizer = load_endless(settings, preset)
-    pictures = [Example("svg", noise(i, key["side"]), key["side"]) for i in range(prompts)]
-    seconds = timed_step(policy, judge, optimizer, pictures, settings, preset, PROGRAM)
-    return seconds, prompts * group * length
+    def __init__(self, out: Path, shape: str):
+        self.out, self.began = out, time.monotonic()
+        self.gpu = torch.cuda.get_device_name() if CUDA else "CPU"
+        self.shape, path = shape, out / "rows.jsonl"
+        lines = path.read_text().splitlines() if path.is_file() else ()
+        self.rows = [json.loads(line) for line in lines]
+        others = {(row["gpu"], row["shape"]) for row in self.rows} - {(self.gpu, shape)}
+        if others:
+            gpu, shape = others.pop()
+            raise InputError(f"{path} holds rows of {shape} on {gpu}; give another --out.")
 
+    def write(self) -> None:
+        """rows.jsonl and table.md."""
+        write_jsonl(self.out / "rows.jsonl", self.rows)
+        write_text(self.out / "table.md", self.table())
 
-def make_adapter(folder: str, preset: dict, out: Path, rank: int = 64) -> None:
-    """Write a judge's adapter with random weights, without the base in memory."""
-    from peft import get_peft_model_state_dict
-    from safetensors.torch import save_file
-    from transformers import AutoConfig, Qwen3VLForConditionalGeneration
+    def done(self) -> set[int]:
+        """Numbers of the plan's lines that were done."""
+        return {row["number"] for row in self.rows if row.get("done")}
 
-    from data.models import add_adapter
+    def add(self, number: int, row: dict) -> None:
+        """Write a row and the tables."""
+        self.rows.append({"gpu": self.gpu, "shape": self.shape, "number": number} | row)
+        self.write()
+        if "done" not in row:
+            print(" ".join(f"{name} {value}" for name, value in row.items()), flush=True)
 
-    with torch.device("meta"):
-        base = Qwen3VLForConditionalGeneration(AutoConfig.from_pretrained(folder))
-        model = add_adapter(base, preset, rank, "default")
-    weights = {}
-    for name, p in get_peft_model_state_dict(model).items():
-        weights[name] = 0.01 * torch.randn(p.shape, dtype=torch.bfloat16)
-    out.mkdir()
-    save_file(weights, out / "adapter_model.safetensors")
-    config = model.peft_config["default"]
-    config.base_model_name_or_path, config.inference_mode = folder, True
-    config.save_pretrained(out)
+    def begin(self, number: int) -> None:
+        """Forget what an earlier, unfinished try at a line of the plan found."""
+        self.rows = [row for row in self.rows if row["number"] != number]
 
-
-def judge(folder: str, preset: dict, key: dict, work: Path) -> tuple[float, int]:
-    """(seconds, verdicts' tokens) of one batch."""
-    from visual_erm import VisualERM
-
-    n, length, side = key["at_once"], key["length"], key["side"]
-    erm = VisualERM(folder, preset | {"verdict_tokens": 2})
-    pairs = [("svg", noise(2 * i, side), noise(2 * i + 1, side)) for i in range(n)]
-    erm.judge(pairs[:1])  # warm
-    erm.preset = preset | {"verdict_tokens": length}
-    erm.model.generation_config.min_new_tokens = length
-    began = time.perf_counter()
-    erm.judge(pairs)
-    return time.perf_counter() - began, n * length
+    def table(self) -> str:
+        """A table for each stage; what was not measured is empty."""
+        rows = [row for row in self.rows if "done" not in row]
+        parts = [f"{self.shape} on {self.gpu}\n"]
+        for stage in dict.fromkeys(row["stage"] for row in rows):
+            mine = [row for row in rows if row["stage"] == stage]
+            names = [name for name in dict.fromkeys(name for row in mine for name in row)
+                     if name not in ("gpu", "shape", "number", "stage")]
+            lines = [names, ["---"] * len(names)]
+            lines += [[str(row.get(name, "")) for name in names] for row in mine]
+            parts.append(f"\n{stage}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        return "".join(parts)
 
 
-STEPS = {"sft": sft, "grpo": grpo, "judge": judge}
+def groups(numbers: list[int]) -> list[list[int]]:
+    """Lines of the plan that share a process."""
+    found = []
+    for number in numbers:
+        if not found or any(PLAN[i][0].startswith("*") for i in range(found[-1][-1] + 1,
+                                                                      number + 1)):
+            found.append([])
+        found[-1].append(number)
+    return found
 
 
-def measure(key: dict, folder: str) -> dict:
-    """The figures of a row."""
-    from data.models import peak_memory
+def run(numbers: list[int], work: Path, settings: Settings, record: Record) -> list[int]:
+    """Do these lines of the plan in one process; those that are left if it died or was late."""
+    job = {"shape": settings.shape, "work": str(work), "numbers": numbers}
+    with open(record.out / "log.txt", "a") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "data.experiments.speed_gpu", json.dumps(job)], cwd=ROOT,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True,
+            start_new_session=True)  # Ctrl-C is for this process
+    lines = queue.Queue()
 
-    if torch.cuda.is_available():
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, key["card_gb"] * 1e9 / total))
-    at_once = {"sample_batch": key["at_once"], "judge_batch": key["at_once"]}
-    preset = PRESETS[PRESET[key["shape"]]] | at_once
-    with tempfile.TemporaryDirectory() as work:
-        try:
-            seconds, tokens = STEPS[key["script"]](folder, preset, key, Path(work))
-        except torch.OutOfMemoryError:
-            return {"note": FULL}
-    return {"peak_gb": f"{peak_memory():.1f}", "s_step": f"{seconds:.2f}",
-            "tokens_s": f"{tokens / seconds:.0f}"}
+    def read():
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
 
-
-# --- 2. the rows ---
-
-
-def write(out: Path, rows: list[dict]) -> None:
-    """bench.csv and the same as Markdown."""
-    write_csv(out / "bench.csv", COLUMNS, rows)
-    lines = [COLUMNS, ["---"] * len(COLUMNS)]
-    lines += [[str(row.get(column, "")) for column in COLUMNS] for row in rows]
-    write_text(out / "table.md", "".join(f"| {' | '.join(line)} |\n" for line in lines))
-
-
-def run(key: dict, folder: str, seconds: float) -> dict | None:
-    """The row of a measurement in a process of its own; None if it was not done in time."""
-    if seconds < 20:
-        return None
-    words = ["-m", "data.experiments.speed_gpu", json.dumps({"key": key, "folder": folder})]
+    threading.Thread(target=read, daemon=True).start()
+    running, over = numbers[0], record.began + settings.seconds
+    late = time.monotonic() + settings.patience * (START + PLAN[running][1])
     try:
-        done = subprocess.run([sys.executable, *words], capture_output=True, text=True,
-                              timeout=seconds, cwd=ROOT)
-    except subprocess.TimeoutExpired:
-        return None
-    if done.returncode:
-        why = (done.stderr.strip() or "killed").splitlines()[-1].replace("|", "/")[:200]
-        return key | {"note": f"failed ({done.returncode}): {why}"}
-    return key | json.loads(done.stdout.splitlines()[-1])
-
-
-def make_key(settings: Settings, script: str, card: str, at_once: int) -> dict:
-    """The part of a row that says what to measure."""
-    cuda, with_groups = torch.cuda.is_available(), script == "grpo"
-    return {"gpu": torch.cuda.get_device_name() if cuda else "CPU", "shape": settings.shape,
-            "script": script, "side": settings.side, "length": settings.length,
-            "prompts": settings.prompts if with_groups else "",
-            "group": settings.group if with_groups else "",
-            "card_gb": int(card) if cuda else "", "at_once": at_once}
-
-
-def find(rows: list[dict], key: dict) -> dict | None:
-    """The row that was measured already."""
-    for row in rows:
-        if all(row[column] == str(value) for column, value in key.items()):
-            return row
-    return None
-
-
-def measure_all(settings: Settings, folder: str, out: Path) -> None:
-    """Measure what is not in OUT/bench.csv yet, until nothing is left or the time is over."""
-    path, cards = out / "bench.csv", settings.cards.split(",")
-    rows = read_csv(path) if path.is_file() else []
-    rows = [row for row in rows if not row["note"].startswith("failed")]  # to be tried again
-    began, measured = time.time(), 0
-    start = {"sft": 1, "grpo": settings.group, "judge": min(8, settings.most)}
-    left = [(script, 0, start[script]) for script in settings.scripts.split(",")]
-    while left:
-        (script, card, at_once), *left = left  # breadth first: before twice as many, all scripts
-        key = make_key(settings, script, cards[card], at_once)
-        row = find(rows, key)
-        if not row:
-            row = run(key, folder, 60 * settings.minutes - (time.time() - began))
-            if not row and measured:
-                print(f"{1 + len(left)} or more rows are left; call it again to go on.")
-                return
-            if not row:
-                print("A row takes longer than --minutes; raise it.")
-                return
-            row = {column: str(value) for column, value in row.items()}
-            measured += 1
-            rows.append(row)
-            write(out, rows)
-            print(" ".join(f"{c} {row[c]}" for c in COLUMNS if row.get(c)), flush=True)
-        most = settings.most
-        if script == "grpo":
-            most = min(most, settings.prompts * settings.group)  # there are no more
-        if not row.get("note") and 2 * at_once <= most:
-            left.append((script, card, 2 * at_once))
-        elif row.get("note") == FULL and card + 1 < len(cards):
-            left.append((script, card + 1, at_once))
-    print(f"Nothing is left to measure; see {out / 'table.md'}.")
+        while True:
+            try:
+                line = lines.get(timeout=max(0.0, min(late, over) - time.monotonic()))
+            except queue.Empty:
+                what = "not done when --seconds were over" if late > over else "not done in time"
+                record.add(running, {"stage": PLAN[running][0].strip("*"), "note": what})
+                return [n for n in numbers if n > running]
+            if line is None:
+                break
+            event = json.loads(line)
+            if "row" in event:
+                record.add(running, event["row"])
+            elif "begin" in event:
+                running = event["begin"]
+                record.begin(running)
+                late = max(late if running == numbers[0] else 0,
+                           time.monotonic() + settings.patience * PLAN[running][1])
+            else:
+                record.add(running, {"stage": PLAN[running][0].strip("*"), "done": True})
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)  # with the drawing processes it started
+        code = process.wait()
+    left = [n for n in numbers if n not in record.done()]
+    if left:
+        why = (record.out / "log.txt").read_text().strip().splitlines()[-1:]
+        record.add(running, {"stage": PLAN[running][0].strip("*"), "note": f"failed ({code}): "
+                             + " ".join(why)[:200].replace("|", "/")})
+    return [n for n in left if n != running]
 
 
 # --- 3. command line ---
 
 
-def check(settings: Settings) -> None:
-    """Raises InputError for settings that cannot work."""
+def check(settings: Settings) -> list[int]:
+    """Lines of the plan to do. Raises InputError for settings that cannot work."""
     if settings.shape not in PRESET:
         raise InputError(f"--shape is one of {', '.join(PRESET)}, not {settings.shape!r}.")
-    if not set(settings.scripts.split(",")) <= set(STEPS):
-        raise InputError(f"--scripts are some of {','.join(STEPS)}, not {settings.scripts!r}.")
-    if not all(card.isdigit() for card in settings.cards.split(",")):
-        raise InputError(f"--cards are whole numbers with commas, not {settings.cards!r}.")
-    if settings.group < 2:
-        raise InputError("--group must be at least 2: a program is compared with its siblings.")
-    for name in ("length", "side", "most", "prompts"):
-        if getattr(settings, name) < 1:
-            raise InputError(f"--{name} must be at least 1.")
+    wanted = settings.stages.split(",") if settings.stages else list(STAGES)
+    if unknown := [name for name in wanted if name not in STAGES]:
+        raise InputError(f"--stages are some of {','.join(STAGES)}, not {unknown[0]!r}.")
+    if not CUDA and settings.shape != "nano":
+        raise InputError("PyTorch finds no GPU here, so there is nothing to measure; --shape nano "
+                         "runs the same code on a CPU.")
+    return [n for n, line in enumerate(PLAN) if line[0].strip("*") in wanted]
 
 
 @script
 def main(argv: list[str] | None = None) -> int | None:
-    """Write the weights if they are missing, measure, write the table."""
-    settings = parse(Settings, argv, __doc__, row=ROW)
-    if settings.row:
-        print(json.dumps(measure(**json.loads(settings.row))))
-        return None
-    check(settings)
-    if not torch.cuda.is_available() and not settings.cpu and settings.shape != "nano":
-        print("PyTorch finds no GPU here, so there is nothing to measure. --shape nano runs the "
-              "same code on a CPU, and --cpu the shape itself: for hours, and what it takes there "
-              "in 32 bits is more than on a GPU.")
-        return None
-    folder = Path(settings.weights or f"runs/random_{settings.shape}").resolve()
-    if not (folder / "model.safetensors.index.json").is_file():
-        from data.experiments import checkpoint
-
-        if failed := checkpoint.main(["--shape", settings.shape, "--out", str(folder)]):
-            return failed
-    out = Path(settings.out)
+    """Measure what is not in OUT yet; 1 if something is left."""
+    settings = parse(Settings, argv, __doc__, child=CHILD)
+    if settings.child:
+        return measure(json.loads(settings.child))
+    numbers, out = check(settings), Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    measure_all(settings, str(folder), out)
-    return None
+    record = Record(out, settings.shape)
+    left = groups([n for n in numbers if n not in record.done()])
+    with tempfile.TemporaryDirectory() as work:
+        while left and time.monotonic() < record.began + settings.seconds:
+            if rest := run(left.pop(0), Path(work), settings, record):
+                left.insert(0, rest)
+    todo = [PLAN[n][0].strip("*") for n in numbers if n not in record.done()]
+    print(f"{time.monotonic() - record.began:.0f} s; tables in {out / 'table.md'}; "
+          + (f"left: {', '.join(todo)}" if todo else "nothing is left to measure"))
+    return 1 if todo else None
 
 
 if __name__ == "__main__":

@@ -63,23 +63,38 @@ def load_endless(settings: train_rl.Settings,
 
 def timed_step(policy: Chat, judge: VisualERM, optimizer: torch.optim.Optimizer,
                pictures: list[Example], settings: train_rl.Settings, preset: dict,
-               code: str = "") -> float:
-    """Seconds of a step of train_rl.py.
+               programs: tuple[str, ...] = ()) -> dict:
+    """A step of train_rl.py: seconds of its parts and in all (`s`), and the numbers of its log.
 
-    With `code` that is what is rendered and rewarded: random weights write nothing that renders.
+    With `programs` these are rendered and rewarded in turn, whatever was sampled: random weights
+    write nothing that renders.
     """
-    began, model = time.perf_counter(), policy.model
+    model, clock = policy.model, []
+
+    def tick():
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        clock.append(time.perf_counter())
+
+    tick()
     sampled = train_rl.sample_programs(model, policy.processor, pictures, settings, preset)
-    if code:
-        inputs, completions, mask, codes = sampled
-        sampled = inputs, completions, mask, [code] * len(codes)
+    tick()
+    if programs:
+        *rest, codes = sampled
+        sampled = *rest, [programs[i % len(programs)] for i in range(len(codes))]
     batch = train_rl.render_programs(model, pictures, sampled, settings)
-    rewards, _ = train_rl.score(batch.examples, batch.codes, batch.renderings, judge, settings,
-                                scale=None)
-    advantages = train_rl.group_advantages(torch.tensor(rewards, device=model.device),
-                                           settings.num_generations, settings.scale_rewards)
-    train_rl.update(model, optimizer, batch, advantages, settings)
-    return time.perf_counter() - began
+    tick()
+    rewards, unreadable = train_rl.score(batch.examples, batch.codes, batch.renderings, judge,
+                                         settings, scale=None)
+    tick()
+    rewards = torch.tensor(rewards, device=model.device)
+    advantages = train_rl.group_advantages(rewards, settings.num_generations,
+                                           settings.scale_rewards)
+    stats = train_rl.update(model, optimizer, batch, advantages, settings)
+    tick()
+    found = train_rl.log_row(0, batch, rewards, unreadable, stats, [], settings)
+    parts = zip(("sample_s", "reference_s", "judge_s", "update_s"), clock, clock[1:])
+    return found | {name: end - start for name, start, end in parts} | {"s": clock[-1] - clock[0]}
 
 
 def ours() -> tuple[list[float], float]:
@@ -92,7 +107,7 @@ def ours() -> tuple[list[float], float]:
     for step in range(STEPS):
         torch.manual_seed(step)
         pictures = [examples[i] for i in torch.randperm(len(examples))[:P].tolist()]
-        times.append(timed_step(policy, judge, optimizer, pictures, settings, preset))
+        times.append(timed_step(policy, judge, optimizer, pictures, settings, preset)["s"])
     return times, memory() - loaded
 
 
