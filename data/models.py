@@ -1,6 +1,5 @@
 """Models: presets, checkpoints, adapters, devices, and `Chat`, which answers conversations."""
 import json
-import os
 import re
 import resource
 import sys
@@ -8,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-# Before torch is loaded: caches that grow by a token at a time would fragment the GPU's memory.
-os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -242,8 +239,8 @@ def choose_device(device: torch.device | str | None = None,
         dtype, why = torch.float32, why + ", so exact numbers"
     elif dtype is None and has_bfloat16(device):
         dtype, why = torch.bfloat16, why + " with bfloat16"
-    elif dtype is None:
-        dtype, why = torch.float16, why + ", too old for bfloat16"
+    elif dtype is None:  # in float16 small gradients are 0 and large activations infinite
+        dtype, why = torch.float32, why + ", too old for bfloat16"
     say(f"device {device}, {str(dtype).removeprefix('torch.')}: {why}")
     return device, dtype
 

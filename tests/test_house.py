@@ -3,6 +3,7 @@ handwriting.
 """
 import ast
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -95,6 +96,27 @@ def test_no_torch_where_none_belongs():
             "sys.exit(sorted({'torch', 'transformers'} & set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("user, expected", [
+    ({}, "expandable_segments:True"), ({"PYTORCH_ALLOC_CONF": "x:1"}, "x:1"),
+    ({"PYTORCH_CUDA_ALLOC_CONF": "x:1"}, "None")])
+@pytest.mark.parametrize("module", ["visual_erm", "train_sft", "train_rl", "refine", "data.models",
+                                    "data.tiny.__main__", "data.experiments.speed_gpu"])
+def test_the_allocator_is_set_before_torch_is_loaded(module, user, expected):
+    """It reads its setting while it is loaded."""
+    code = f"""import os, sys
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(os.environ.get("PYTORCH_ALLOC_CONF"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Finder())
+import {module}"""
+    rest = {name: value for name, value in os.environ.items() if "ALLOC_CONF" not in name}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                          env=rest | user)
+    assert done.stdout == f"{expected}\n", done.stderr
 
 
 def test_the_book_stays_short():

@@ -33,6 +33,7 @@ from data.metrics import VisionEncoder, baseline_rewards, ssim, teds, text_rewar
 from data.models import (
     PRESETS,
     Qwen3VLProcessor,
+    choose_device,
     choose_preset,
     fit,
     generate,
@@ -556,6 +557,22 @@ def test_the_preset_follows_from_where_the_models_are(preset, names, expected, m
     else:
         with pytest.raises(InputError, match="needs a GPU"):
             preset_for(preset, *names)
+
+
+@pytest.mark.parametrize("asked, gpu, bfloat16, expected", [
+    (None, False, False, ("cpu", torch.float32, "no GPU was found, so exact numbers")),
+    (None, True, True, ("cuda", torch.bfloat16, "a GPU was found with bfloat16")),
+    (None, True, False, ("cuda", torch.float32, "a GPU was found, too old for bfloat16")),
+    ("cpu", True, True, ("cpu", torch.float32, "as asked, so exact numbers")),
+])
+def test_numbers_are_of_32_bits_where_there_is_no_bfloat16(monkeypatch, asked, gpu, bfloat16,
+                                                           expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: bfloat16)
+    monkeypatch.setattr("data.models.say", (said := []).append)
+    device, dtype = choose_device(asked)
+    assert (device.type, dtype) == expected[:2]
+    assert said == [f"device {device}, {str(dtype).removeprefix('torch.')}: {expected[2]}"]
 
 
 @pytest.mark.parametrize("task", CATEGORIES)
