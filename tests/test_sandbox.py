@@ -13,6 +13,7 @@ import pytest
 
 from conftest import ROOT
 from data.renderers import draw, pool, sandbox, system_calls
+from data.verdict import InputError
 from render import RenderError, render_many
 
 PLOT = "import matplotlib.pyplot as plt\nfig, ax = plt.subplots(figsize=(4, 3))\n"
@@ -426,3 +427,40 @@ def test_workers_die_with_their_parent():
     psutil.wait_procs(family, timeout=30)
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
     assert not os.path.exists(folder)
+
+
+# ---- Packages outside the Python installation
+
+@confined
+@pytest.mark.parametrize("installed, expected", [(True, "ok"), (False, "No module named 'probe'")])
+def test_programs_see_packages_of_pythonpath_and_no_other_folder_of_it(tmp_path, monkeypatch,
+                                                                       installed, expected):
+    (tmp_path / "probe.py").write_text("")
+    if installed:
+        (tmp_path / "probe-1.dist-info").mkdir()
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}{os.pathsep}{tmp_path}")
+    assert sandbox.package_folders() == [str(tmp_path)] * installed
+    code = LINE + f"import probe\nopen({str(tmp_path / 'probe.py')!r}).close()\n"
+    secret = LINE + f"open({str(ROOT / 'README.md')!r})"
+    pool.close()
+    try:
+        drawn, refused = render_many([("chart", code), ("chart", secret)], workers=1)
+        assert "ok" if expected == "ok" and drawn.scene else expected in str(drawn)
+        assert "Permission denied" in str(refused)
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("task, code, library", [
+    ("svg", SMALL_SVG, "plutoprint"), ("chart", LINE, "cairocffi"), ("chart", LINE, "matplotlib")])
+def test_a_broken_installation_is_no_programs_fault(tmp_path, monkeypatch, task, code, library):
+    """It would be rewarded as one that does not render."""
+    (tmp_path / f"{library}.py").write_text("raise OSError('no library called \"cairo-2\"')")
+    (tmp_path / "x-1.dist-info").mkdir()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pool.close()
+    try:
+        with pytest.raises(InputError, match='here: OSError: no library called "cairo-2". Is'):
+            render_many([(task, code)])
+    finally:
+        pool.close()

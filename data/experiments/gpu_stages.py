@@ -20,7 +20,7 @@ from data import models
 from data.experiments import checkpoint
 from data.pairs import Example, Pair, Picture, read_pairs
 from data.renderers.scene import RenderError, Rendering
-from data.verdict import Discrepancy, Verdict
+from data.verdict import Discrepancy, InputError, Verdict
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
@@ -441,8 +441,8 @@ def cannot_draw() -> str:
     try:
         render.render("svg", PROGRAMS[0], size=32)
         return ""
-    except (RuntimeError, OSError, RenderError) as error:
-        return " ".join(str(error).split())[:160]
+    except (InputError, RenderError) as error:
+        return str(error)[:160]
 
 
 def draw_noise(pictures: list[Example], codes: list[str]) -> list[Rendering | RenderError]:

@@ -17,7 +17,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from data.renderers.sandbox import MEMORY, SCRATCH_BYTES, SCRATCH_FILES, THREADS, remove_folder
+from data.renderers.sandbox import (
+    MEMORY,
+    SCRATCH_BYTES,
+    SCRATCH_FILES,
+    THREADS,
+    package_folders,
+    remove_folder,
+)
 from data.renderers.scene import (
     KINDS,
     MAX_PIXELS,
@@ -27,7 +34,8 @@ from data.renderers.scene import (
     check_size,
     scene_fault,
 )
-from data.renderers.worker import receive
+from data.renderers.worker import NOT_STARTED, receive
+from data.verdict import InputError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START = """import importlib, socket, sys
@@ -35,12 +43,25 @@ sys.path.insert(0, sys.argv[1])
 serve = importlib.import_module(sys.argv[4]).serve
 del sys.path[0]
 serve(socket.socket(fileno=int(sys.argv[2])), sys.argv[3])"""
+WHY = """import sys
+sys.path.insert(0, sys.argv[1])
+from data.renderers.worker import WARM_UP, warm_up
+warm_up(*WARM_UP)"""
 GRACE = 30.0  # seconds an answer may be late beyond the job's own deadline
 LARGEST_SCENE = 12 << 20  # bytes
 LARGEST_LIST = 96 << 20  # bytes of a chart's paint list, as data/renderers/paint_list.py packs it
 TOO_MUCH = {"threads": f"it starts more than {THREADS} threads",
             "files": f"it writes more than {SCRATCH_FILES} files, or folders that cannot be read",
             "disk": f"it writes more than {SCRATCH_BYTES >> 20} MiB"}
+
+
+class CannotDraw(InputError):
+    """Nothing can be drawn on this machine; no program is to blame."""
+
+    def __init__(self, log: str):
+        why = log.strip().splitlines()[-1].rpartition("it could not be drawn: ")[2]
+        super().__init__(f"Nothing can be drawn here: {why}. Is everything of requirements.txt "
+                         "installed, and the library cairo?")
 
 
 class Worker:
@@ -51,12 +72,13 @@ class Worker:
         self.folder = folder = tempfile.mkdtemp(dir=pool_folder)
         self.channel, theirs = socket.socketpair()
         kept = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "MPLCONFIGDIR", "XDG_CACHE_HOME")
-        environment = {k: os.environ[k] for k in kept if k in os.environ} | {
-            "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
+        self.environment = {k: os.environ[k] for k in kept if k in os.environ} | {
+            "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0",
+            "PYTHONPATH": os.pathsep.join(package_folders())}
         with tempfile.TemporaryFile("w+", dir=folder) as log, theirs:
             self.process = subprocess.Popen(
                 [sys.executable, "-BPc", START, str(root), str(theirs.fileno()), folder, module],
-                pass_fds=[theirs.fileno()], env=environment,
+                pass_fds=[theirs.fileno()], env=self.environment,
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True)  # Ctrl-C is for the parent
             theirs.close()
@@ -66,8 +88,7 @@ class Worker:
             except OSError:
                 self.stop()
                 log.seek(0)
-                last = (log.read().strip().splitlines() or ["it said nothing"])[-1]
-                raise RuntimeError(f"a drawing process could not start: {last}") from None
+                raise CannotDraw(log.read() or "it said nothing") from None
 
     def draw(self, task: str, code: str, size: int | tuple[int, int] | None,
              timeout: float) -> Rendering | RenderError:
@@ -97,6 +118,11 @@ class Worker:
             except Exception:  # cut off or forged: whatever it is, it is no answer
                 pass
         status = receive(self.channel, 16).decode().strip()
+        if status == NOT_STARTED:
+            if why := subprocess.run([sys.executable, "-BPc", WHY, str(ROOT)], cwd=self.folder,
+                                     env=self.environment, capture_output=True, text=True).stderr:
+                raise CannotDraw(why)
+            raise ConnectionError("killed while it started")
         return answer or _how_it_ended(status, timeout)
 
     def stop(self) -> None:

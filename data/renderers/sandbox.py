@@ -2,6 +2,7 @@
 import contextlib
 import ctypes
 import functools
+import glob
 import itertools
 import os
 import platform
@@ -16,6 +17,7 @@ import sysconfig
 from data.renderers.system_calls import bpf_filter
 from data.verdict import InputError
 
+HERE = os.path.realpath(__file__)
 UNSAFE = "VISUAL_ERM_UNSAFE"    # environment variable: run chart code even where a layer is missing
 
 
@@ -37,6 +39,16 @@ def kernel(function: str, *args: int | bytes | None) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
+
+
+def package_folders() -> list[str]:
+    """Folders of PYTHONPATH into which pip installed packages; others may hold anybody's files."""
+    found = []
+    for folder in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        folder = os.path.realpath(folder)
+        if glob.glob(glob.escape(folder) + "/*.dist-info") and not HERE.startswith(folder + os.sep):
+            found.append(folder)
+    return found
 
 
 @functools.lru_cache
@@ -66,9 +78,9 @@ def landlock(scratch: str | None, readable: tuple[str, ...] = ()) -> int:
     known = 8 * (1 + (abi >= 4) + (abi >= 6))                   # bytes of these that it knows
     ruleset = kernel("syscall", 444, struct.pack("QQQ", handled, ports, scopes), known, 0)
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    folders |= {*site.getsitepackages(), site.getusersitepackages(), sys.base_prefix + "/lib",
-                "/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache",
-                "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom"}
+    folders |= {*site.getsitepackages(), site.getusersitepackages(), *package_folders(),
+                sys.base_prefix + "/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64",
+                "/usr/local/lib", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom"}
     read, use, write = 0b1100, 0b0110, 0b1_1011_1110 | truncate     # write: no links, no devices
     opened = [(folder, read) for folder in (*folders, *readable)]
     for path, rights in [*opened, ("/dev/null", use), (scratch, write)]:

@@ -43,6 +43,15 @@ WARM_UP = {     # one drawing a task with text, so that fonts and lazy imports a
     "table": "<table><tr><th>Aa</th><td>1</td></tr></table>"}
 
 
+NOT_STARTED = "not started"
+
+
+def warm_up(*tasks: str) -> None:
+    """Draw one picture a task; raises what stands in the way, such as a library not installed."""
+    for task in tasks:
+        draw(task, WARM_UP[task], 64)
+
+
 def serve(channel: socket.socket, folder: str) -> None:
     """Serve jobs until the parent is gone. Each message is a descriptor on which the job comes.
 
@@ -53,7 +62,7 @@ def serve(channel: socket.socket, folder: str) -> None:
     """
     gc.disable()                                # garbage would leave holes in pages shared later
     tempfile.tempdir = folder
-    draw("chart", WARM_UP["chart"], 64)
+    warm_up("chart")
     reset_matplotlib()
     filter_ = None if missing_layer() else seccomp()
     gc.freeze()                                 # the children need not touch these objects
@@ -67,9 +76,10 @@ def serve(channel: socket.socket, folder: str) -> None:
         scratch = tempfile.mkdtemp(prefix="scratch_") if is_chart else None
         child = not is_chart and shared or fork(
             functools.partial(_draw, is_chart, timeout), scratch, filter_)
+        started = True
         with contextlib.suppress(OSError):
             if not is_chart and not shared:
-                child[1].recv(1)                # it has imported its libraries
+                started = bool(child[1].recv(1))    # it has imported its libraries
             socket.send_fds(child[1], [b"j"], job)
         os.close(job[0])
         ready, too_much = wait(child, channel, scratch, timeout)
@@ -86,7 +96,8 @@ def serve(channel: socket.socket, folder: str) -> None:
             shared = child if shared_lives else None
         parent_is_there = channel not in ready
         with contextlib.suppress(OSError):
-            channel.sendall((too_much or status).encode().ljust(16))
+            told = too_much or (status if started else NOT_STARTED)
+            channel.sendall(told.encode().ljust(16))
     if shared:
         end(shared, True)
     remove_folder(folder)
@@ -182,8 +193,7 @@ def _shut(scratch, locks, worker, limits):
 
 def _draw(is_chart, timeout, link, shut):
     """Lock the doors, then draw: one chart, or tables and SVG until killed."""
-    for task in () if is_chart else ("table", "svg", "chart"):
-        draw(task, WARM_UP[task], 64)
+    warm_up(*(() if is_chart else WARM_UP))
     limits = {resource.RLIMIT_AS: MEMORY, resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 256,
               resource.RLIMIT_FSIZE: FILE_BYTES if is_chart else 0}
     if is_chart:
