@@ -68,7 +68,7 @@ class Settings(runs.RunSettings):
     clip_low: float = flag(0.2, "the ratio is clipped at 1 - this")
     clip_high: float = flag(0.2, "... and at 1 + this")
     scale_rewards: bool = flag(True, "divide by the group's deviation; not in Dr. GRPO", "--divide")
-    micro_batch_size: int = flag(None, "programs at once; None: preset's", "--micro", positive=True)
+    micro_batch_size: int = flag(32, "programs at once, at most", "--micro", positive=True)
     # bookkeeping
     eval_every: int = flag(10, "steps between two scores and states", positive=True)
     eval_images: int = flag(60, "held-out pictures, for each task", positive=True)
@@ -240,7 +240,7 @@ def render_programs(model, pictures: list[Example], sampled: tuple, settings: Se
         drawing = thread.submit(draw_alike, examples, codes)
         if settings.beta:
             with torch.no_grad(), model.disable_adapter():
-                for rows in micro_batches(completions, settings):
+                for rows in micro_batches(inputs, mask, settings):
                     ref_log_probs[rows] = engine.log_probs(
                         model, inputs, completions, mask, rows, settings.num_generations,
                         settings.temperature)
@@ -258,7 +258,7 @@ def update(model, optimizer, batch: Batch, advantages: torch.Tensor, settings: S
     old_log_probs = torch.zeros(batch.mask.shape, device=batch.mask.device)
     for iteration in range(settings.num_iterations):
         stats = {"policy_loss": 0.0, "kl": 0.0, "clip_frac": 0.0}
-        for rows in micro_batches(batch.completions, settings):
+        for rows in micro_batches(batch.inputs, batch.mask, settings):
             log_p = engine.log_probs(model, batch.inputs, batch.completions, batch.mask, rows,
                                      settings.num_generations, settings.temperature)
             if iteration == 0:
@@ -278,10 +278,9 @@ def update(model, optimizer, batch: Batch, advantages: torch.Tensor, settings: S
     return stats | {"grad_norm": norm.item()}
 
 
-def micro_batches(completions: torch.Tensor, settings: Settings) -> tuple[torch.Tensor, ...]:
-    """Indices into B, so many at a time as fit in memory."""
-    indices = torch.arange(len(completions), device=completions.device)
-    return indices.split(settings.micro_batch_size)
+def micro_batches(inputs: dict, mask: torch.Tensor, settings: Settings) -> list[torch.Tensor]:
+    """Indices into B, so many at a time as fit in memory; siblings together if they can be."""
+    return engine.micro_batches(inputs, mask, settings.num_generations, settings.micro_batch_size)
 
 
 # Call 5 writes a row of log.csv: reward (mean), render_rate (%), unreadable (verdicts),
@@ -404,8 +403,6 @@ def main(argv: list[str] | None = None) -> None:
     """Train a policy."""
     settings = runs.parse(Settings, argv, __doc__)
     preset = models.choose_preset(settings.preset)
-    if settings.micro_batch_size is None:
-        settings.micro_batch_size = preset["micro_batch_size"]
     check(settings)
     with runs.run_folder(settings, free=("steps", "lr")) as out:
         train_policy(settings, preset, out)

@@ -120,6 +120,26 @@ def decode(processor: ProcessorMixin, completions: torch.Tensor, mask: torch.Ten
             for row, real in zip(completions, mask)]
 
 
+def micro_batches(inputs: dict, mask: torch.Tensor, num_generations: int, most: int,
+                  tokens: int = 10_000) -> list[torch.Tensor]:
+    """Indices into B for `log_probs`, in order: at most `most` programs a part.
+
+    The sequences of a part have at most `tokens` tokens, prompts and padding included, unless one
+    program alone has more. Eight siblings of 1,000 tokens share one prompt so, and eight of 4,000,
+    which would not fit on a card of 24 GB, stand in several parts.
+    """
+    start, parts, part, sums = inputs["input_ids"].shape[1], [], [], {}
+    for row, length in enumerate(mask.sum(1).tolist()):
+        picture = row // num_generations
+        longer = sums | {picture: sums.get(picture, start) + length}
+        if part and (len(part) == most or len(longer) * max(longer.values()) > tokens):
+            parts.append(part)
+            part, longer = [], {picture: start + length}
+        part.append(row)
+        sums = longer
+    return [torch.tensor(part, device=mask.device) for part in [*parts, part]]
+
+
 def log_probs(model: torch.nn.Module, inputs: dict, completions: torch.Tensor, mask: torch.Tensor,
               rows: torch.Tensor, num_generations: int, temperature: float,
               chunk: int | None = None) -> torch.Tensor:
@@ -149,10 +169,13 @@ def log_probs(model: torch.nn.Module, inputs: dict, completions: torch.Tensor, m
     bias = bias.masked_fill(~sees, torch.finfo(base.dtype).min)[:, None]  # (p, 1, L, L)
     positions, after = prompt_positions(base, prompt)  # (3, p, l), (p,)
     behind = (after[:, None] + place).expand(3, -1, -1)
-    hidden = base.model(
-        input_ids=torch.cat([prompt["input_ids"], tokens], 1), attention_mask=bias,
-        position_ids=torch.cat([positions, behind], 2), pixel_values=prompt["pixel_values"],
-        image_grid_thw=prompt["image_grid_thw"], use_cache=False).last_hidden_state  # (p, L, d)
+    # An adapter's weights have 32 bits. Its products take those of the base, or they would be slow
+    # and keep their inputs a second time.
+    with torch.autocast(mask.device.type, base.dtype, enabled=base.dtype == torch.bfloat16):
+        hidden = base.model(
+            input_ids=torch.cat([prompt["input_ids"], tokens], 1), attention_mask=bias,
+            position_ids=torch.cat([positions, behind], 2), pixel_values=prompt["pixel_values"],
+            image_grid_thw=prompt["image_grid_thw"], use_cache=False).last_hidden_state
 
     # The state that predicts a token stands one before it; the first token's is the prompt's last.
     before = torch.arange(place.shape[1], device=place.device).expand_as(place)

@@ -31,7 +31,7 @@ BROKEN = OSError, ValueError, KeyError, RuntimeError, SafetensorError
 #                 the model's own bound on pixels is lowered to max_pixels
 #   code_tokens, verdict_tokens       the longest answer
 #   sample_batch, judge_batch         programs sampled and verdicts written at once
-#   micro_batch_size                  pairs or programs in memory at once in training
+#   micro_batch_size                  pairs in memory at once when a judge is trained
 #   adapt         layers that an adapter trains: "all-linear" or a regular expression
 #   quantize      the base in 4 bits
 #   tries         how often an unreadable verdict is asked for in all

@@ -225,6 +225,48 @@ def test_training_recomputes_layers_and_leaves_the_tower_alone(nano):
     assert all(p.grad is not None for name, p in model.named_parameters() if ".policy." in name)
 
 
+def test_a_step_reads_each_picture_once_to_sample_to_compare_and_to_learn(nano):
+    """By the preset's and the flags' defaults, however many siblings there are."""
+    settings = train_rl.Settings(model=str(nano), judge=str(nano), rank=4, num_generations=4,
+                                 reward="ssim")
+    preset = PRESET | {"sample_batch": 4}
+    policy, judge, optimizer = speed_grpo.load_endless(settings, preset)
+    calls, pictures = [], draw_examples("svg", 2, 1, "0")
+    policy.model.get_base_model().model.visual.register_forward_pre_hook(
+        lambda _, args, kwargs: calls.append(len(kwargs["grid_thw"])), with_kwargs=True)
+    speed_grpo.timed_step(policy, judge, optimizer, pictures, settings, preset,
+                          (pictures[0].code, pictures[1].code))
+    assert calls == [1, 1, 2, 2]  # two rollouts of four programs, then both pictures at once
+
+
+def test_adapters_compute_in_the_numbers_of_their_base(nano):
+    """In bfloat16 beside float32: log p and gradients agree as far as bfloat16 goes."""
+    found, seen = {}, []
+    for dtype in (torch.float32, torch.bfloat16):
+        model, processor = load_model(str(nano), quantize=True, dtype=dtype,
+                                      max_pixels=PRESET["max_pixels"])
+        torch.manual_seed(0)
+        model = add_adapter(model, PRESET, 4, "default")
+        for key, p in model.named_parameters():
+            if "lora_B" in key:
+                torch.nn.init.normal_(p, std=0.1)
+            if "lora_" in key:
+                assert p.dtype == torch.float32
+        layer = model.get_base_model().model.language_model.layers[1].mlp.up_proj
+        layer.lora_A["default"].register_forward_hook(lambda _, __, y: seen.append(y.dtype))
+        if dtype == torch.float32:
+            batch = rollout(model, processor, draw_examples("svg", 1, 1, "0"), 2, PRESET, 1.0)
+            del seen[:]
+        log_p = log_probs(model.train(), *batch, torch.arange(2), 2, 1.0)
+        log_p.sum().backward()
+        found[dtype] = log_p.detach(), layer.lora_A["default"].weight.grad
+        assert set(seen) == {dtype}
+        del seen[:]
+    (exact, true), (near, gradient) = found.values()
+    assert gradient.dtype == torch.float32 and torch.allclose(exact, near, atol=0.1)
+    assert 0 < (gradient - true).norm() < 0.1 * true.norm()
+
+
 def test_an_answer_leaves_the_gradients_of_4_bits_as_they_were(nano):
     """On CPUs with AVX512-BF16 bitsandbytes packs the weights for an answer, and packed ones let no
     gradient through.

@@ -18,7 +18,7 @@ import visual_erm
 from conftest import script, start
 from data.build import draw_examples, train_and_held
 from data.compare import compare, fidelity
-from data.engine import decode, log_probs, rollout
+from data.engine import decode, log_probs, micro_batches, rollout
 from data.models import PRESETS, generate, load_model
 from data.pairs import Example
 from data.verdict import Discrepancy, InputError, Verdict
@@ -287,6 +287,22 @@ def gradients(policy, batch, micro, old=None, reference=None, advantage=None, cl
         assert old is not None or parts["clip_frac"] == 0 and parts["kl"] == 0
     return total, {name: p.grad.clone() for name, p in model.named_parameters()
                    if p.grad is not None}
+
+
+@pytest.mark.parametrize("lengths, group, most, tokens, expected", [
+    ([5, 5, 5, 5], 2, 4, 100, [[0, 1, 2, 3]]), ([5, 5, 5, 5], 2, 3, 100, [[0, 1, 2], [3]]),
+    ([5, 5, 5, 5], 2, 1, 100, [[0], [1], [2], [3]]),
+    ([5, 5, 5, 5], 4, 4, 30, [[0, 1, 2, 3]]),  # a prompt of 10 tokens, then 20
+    ([5, 5, 5, 5], 4, 4, 29, [[0, 1, 2], [3]]),
+    ([5, 5, 5, 5], 2, 4, 39, [[0, 1], [2, 3]]),  # two sequences of 20
+    ([9, 1, 1, 1], 2, 4, 39, [[0, 1], [2, 3]]),  # the shorter one is padded
+    ([99, 5, 5, 99], 2, 4, 30, [[0], [1, 2], [3]]), ([3], 2, 4, 1, [[0]]),
+])
+def test_micro_batches_have_as_many_siblings_as_fit(lengths, group, most, tokens, expected):
+    mask = torch.arange(99) < torch.tensor(lengths)[:, None]
+    inputs = {"input_ids": torch.zeros(len(lengths), 10)}
+    found = micro_batches(inputs, mask.long(), group, most, tokens)
+    assert [rows.tolist() for rows in found] == expected
 
 
 def test_gradient_does_not_depend_on_the_micro_batch(policy, batch):

@@ -418,8 +418,7 @@ def grpo(bench: Bench, card: int, prompts: int, group: int, side: int, length: i
                              "sample_batch": sample, "judge_batch": judged}
     policy.preset = judge.preset = preset
     judge.model.generation_config.min_new_tokens = preset["verdict_tokens"]
-    settings = train_rl.Settings(prompts_per_step=prompts, num_generations=group,
-                                 micro_batch_size=preset["micro_batch_size"])
+    settings = train_rl.Settings(prompts_per_step=prompts, num_generations=group)
     pictures = examples(prompts, side)
 
     def measure():
