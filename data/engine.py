@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import ProcessorMixin
 
 from data.answers import extract_code
+from data.cache import growing_cache
 from data.models import Chat, fit
 from data.pairs import Example
 from visual_erm import code_messages, revise_messages
@@ -87,10 +88,11 @@ def _sample(model, processor, prompt, num_generations, temperature, rows, comple
     """Write `num_generations` completions of each prompt into the given rows."""
     base = model.get_base_model()
     # Placeholders of images are never sampled: in training each would count as one more image.
-    forbidden = [model.config.image_token_id, model.config.video_token_id]
+    forbidden = torch.tensor([model.config.image_token_id, model.config.video_token_id],
+                             device=model.device)
     positions, after = prompt_positions(base, prompt)  # (3, p, l), (p,)
-    read = base.model(**prompt, position_ids=positions, use_cache=True)
-    cache = read.past_key_values
+    cache = growing_cache()
+    read = base.model(**prompt, position_ids=positions, past_key_values=cache, use_cache=True)
     cache.batch_repeat_interleave(num_generations)
     state = read.last_hidden_state[:, -1].repeat_interleave(num_generations, 0)  # (b, d)
     seen = prompt["attention_mask"].repeat_interleave(num_generations, 0)
@@ -98,7 +100,7 @@ def _sample(model, processor, prompt, num_generations, temperature, rows, comple
     length = completions.shape[1]
     for t in range(length):
         logits = base.lm_head(state).float() / temperature  # (b, V)
-        logits[:, forbidden] = -torch.inf
+        logits.index_fill_(1, forbidden, -torch.inf)
         tokens = torch.multinomial(logits.softmax(-1), 1)  # (b, 1)
         completions[rows, t], mask[rows, t] = tokens[:, 0], 1
         going = torch.nonzero(tokens[:, 0] != processor.tokenizer.eos_token_id)[:, 0]

@@ -16,6 +16,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionPatchEmbed
 from transformers.processing_utils import ProcessorMixin
 
+from data.cache import growing_cache
 from data.prompts import split_prompts
 from data.runs import say
 from data.server import Server, is_url
@@ -309,6 +310,7 @@ def generate(model: torch.nn.Module, processor: ProcessorMixin, conversations: l
             return_dict=True, return_tensors="pt",
             processor_kwargs={"padding": True, "padding_side": "left"}).to(model.device)
         tokens = model.generate(**inputs, max_new_tokens=max_new_tokens, use_cache=True,
+                                past_key_values=growing_cache(),
                                 eos_token_id=sorted(stop), pad_token_id=tokenizer.pad_token_id,
                                 **sampling)  # (B, prompt + answer)
         answers += tokenizer.batch_decode(tokens[:, inputs["input_ids"].shape[1]:],

@@ -5,10 +5,12 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import DynamicCache
 
 import train_rl
 import train_sft
 from data.build import draw_examples
+from data.cache import ROOM, growing_cache
 from data.engine import log_probs, rollout
 from data.experiments import checkpoint, speed_grpo
 from data.models import PRESETS, Chat, add_adapter, load_model
@@ -283,6 +285,27 @@ def test_an_answer_leaves_the_gradients_of_4_bits_as_they_were(nano):
     assert len(gradients[0]) == 2 * 2 * 7
     for name, gradient in gradients[0].items():
         assert gradient.norm() > 0 and torch.allclose(gradient, gradients[1][name], rtol=1e-4), name
+
+
+def test_the_cache_holds_what_transformers_own_does():
+    """Prompts, repeated rows, more tokens than there is room for, rows that leave; and few copies.
+    """
+    torch.manual_seed(0)
+    ours, theirs, copies = growing_cache(), DynamicCache(), 0
+    for step in range(2 * ROOM + 20):
+        rows = 2 if not step else 6 if step < ROOM + 9 else 3
+        new = torch.randn(2, rows, 4, 5 if not step else 1, 8)
+        kept = ours.layers[0].keys.data_ptr() if step else 0
+        for layer in range(2):
+            for one, other in zip(ours.update(*new, layer), theirs.update(*new, layer)):
+                assert torch.equal(one, other)
+        copies += kept != ours.layers[0].keys.data_ptr()
+        for cache in (ours, theirs):
+            if not step:
+                cache.batch_repeat_interleave(3)
+            if step == ROOM + 8:
+                cache.batch_select_indices(torch.tensor([5, 0, 2]))
+    assert ours.get_seq_length() == 2 * ROOM + 24 and copies == 5
 
 
 @pytest.mark.parametrize("chunk", [1, 7])

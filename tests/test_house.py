@@ -22,7 +22,7 @@ FLOORS = (  # a file imports only from its own floor and those before it
     ("data.pairs", "data.answers", "data.prompts", "data.runs", "data.renderers"),
     ("render",),
     ("data.worlds", "data.edit", "data.compare"),
-    ("data.report", "data.server", "data.models", "data.metrics", "data.reading"),
+    ("data.cache", "data.report", "data.server", "data.models", "data.metrics", "data.reading"),
     ("visual_erm",),
     ("data.engine", "data.samples", "data.optim", "data.build", "data.bench", "data.hub",
      "data.serve", "data.published"),

@@ -80,7 +80,8 @@ def landlock(scratch: str | None, readable: tuple[str, ...] = ()) -> int:
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     folders |= {*site.getsitepackages(), site.getusersitepackages(), *package_folders(),
                 sys.base_prefix + "/lib", "/lib", "/lib64", "/usr/lib", "/usr/lib64",
-                "/usr/local/lib", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo", "/dev/urandom"}
+                "/usr/local/lib", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo",
+                "/dev/urandom"}
     read, use, write = 0b1100, 0b0110, 0b1_1011_1110 | truncate     # write: no links, no devices
     opened = [(folder, read) for folder in (*folders, *readable)]
     for path, rights in [*opened, ("/dev/null", use), (scratch, write)]:
