@@ -9,7 +9,7 @@ import torch
 
 from conftest import start
 from data import models
-from data.experiments import gpu_stages, speed_gpu
+from data.experiments import gpu_stages, speed_gpu, speed_grpo
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="of a CPU")
 
@@ -64,6 +64,26 @@ def test_a_step_of_reinforcement_learning_teaches(measured):
     assert float(row["grad_norm"]) > 0 == row["equal_groups"]
 
 
+def test_a_step_that_does_not_fit_is_tried_with_fewer_at_once(tmp_path, monkeypatch):
+    rows, tried = [], []
+
+    def step(policy, judge, optimizer, pictures, settings, preset, programs):
+        tried.append((preset["sample_batch"], preset["judge_batch"]))
+        if preset["sample_batch"] > 16:
+            raise torch.OutOfMemoryError("tried to allocate")
+        names = "s", "sample_s", "reference_s", "judge_s", "update_s", "grad_norm"
+        return dict.fromkeys(names, 2.0) | {"zero_std_groups": 0}
+
+    monkeypatch.setattr(models, "Qwen3VLForConditionalGeneration", None)
+    monkeypatch.setattr(gpu_stages, "cannot_draw", str)
+    monkeypatch.setattr(speed_grpo, "timed_step", step)
+    bench = gpu_stages.Bench("nano", tmp_path, rows.append)
+    gpu_stages.grpo(bench, 24, 2, 2, 64, 8, ((64, 8), (32, 8), (16, 4), (8, 2)))
+    assert tried == [(64, 8), (32, 8), (16, 4)]
+    assert [row.get("note") for row in rows[1:]] == ["out of memory", "out of memory", None]
+    assert rows[-1]["tokens_s"] == "16"
+
+
 def test_a_profile_names_what_takes_longest(measured):
     whole, *parts = [row for row in measured["where"] if row["of"] == "sft"]
     times = [float(row["device_s"]) for row in parts]
@@ -100,19 +120,18 @@ def test_stages_that_share_a_model_share_a_process(numbers, expected):
 
 
 def test_what_is_late_or_killed_is_noted_and_done_by_the_next_call(tmp_path, capsys):
-    rows, flags = tmp_path / "rows.jsonl", ["--shape", "nano", "--stages", "check", "--out",
-                                            str(tmp_path)]
+    rows, table = tmp_path / "rows.jsonl", tmp_path / "table.md"
+    flags = ["--shape", "nano", "--stages", "check", "--out", str(tmp_path)]
     assert speed_gpu.main([*flags, "--patience", "0.001"]) == 1
     assert "note not done in time" in capsys.readouterr().out
     killed = start("-m", "data.experiments.speed_gpu", *flags)
     deadline = time.monotonic() + 120
-    while '"tokens"' not in rows.read_text() and time.monotonic() < deadline:
+    while "| tokens |" not in table.read_text() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.communicate()
     found = [json.loads(line) for line in rows.read_text().splitlines()]
-    assert found[0]["tokens"] == 1 and not any("done" in row or "note" in row for row in found)
-    assert "| tokens |" in (tmp_path / "table.md").read_text()
+    assert found[0]["tokens"] == 1 and not any("note" in row for row in found)
     assert speed_gpu.main(flags) == 0
     assert "nothing is left to measure" in capsys.readouterr().out
     found = [json.loads(line) for line in rows.read_text().splitlines()]

@@ -96,7 +96,7 @@ def make_adapter(folder: Path, preset: dict, out: Path, rank: int = 64) -> None:
     weights = {}
     for name, p in get_peft_model_state_dict(model).items():
         weights[name] = 0.01 * torch.randn(p.shape, dtype=torch.bfloat16)
-    out.mkdir()
+    out.mkdir(exist_ok=True)
     save_file(weights, out / "adapter_model.safetensors")
     config = model.peft_config["default"]
     config.base_model_name_or_path, config.inference_mode = str(folder), True
@@ -110,8 +110,8 @@ class Bench:
         self.shape, self.work, self.report = shape, work, report
         self.preset = models.PRESETS[PRESET[shape]] | {"tries": 1}  # nonsense is unreadable
         self.folder, self.stage, self.name, self.loaded = work / "model", "", None, None
-        if not self.folder.is_dir():
-            self.folder.mkdir()
+        if not (work / "judge" / "adapter_config.json").is_file():  # written last
+            self.folder.mkdir(exist_ok=True)
             checkpoint.write_folder(shape, self.folder)
             make_adapter(self.folder, self.preset, work / "judge")
         draw_weights(self.folder)
@@ -293,7 +293,7 @@ def sft(bench: Bench, card: int, at_once: tuple[int, ...], side: int, length: in
     truth = Verdict("svg", [Discrepancy("shape_error", 1, "all", text)])
     pair = Pair("svg", *pictures, truth, id="a", family="a")
     mask = training_batch(processor, [judge_sample(pair)])["attention_mask"]
-    steps = 4 if CUDA else 2  # the first makes Adam's moments
+    steps = 3 if CUDA else 2  # the first makes Adam's moments
 
     def measure(n):
         trainer, times = _trainer(bench, [pair] * n, "sft", batch=n, micro_batch_size=n,
@@ -403,25 +403,26 @@ def logp(bench: Bench, card: int, group: int, side: int, length: int) -> None:
 
 
 def grpo(bench: Bench, card: int, prompts: int, group: int, side: int, length: int,
-         at_once: tuple[int, int]) -> None:
-    """A step of train_rl.py; programs sampled and verdicts, of half the length, at once."""
+         at_once: tuple[tuple[int, int], ...]) -> None:
+    """A step of train_rl.py; verdicts have half the length of programs.
+
+    `at_once`: so many programs are sampled and verdicts written at once; the first that fit.
+    """
     import train_rl
     from data.experiments.speed_grpo import timed_step
 
     policy, judge, optimizer = bench.roles()
-    bench.limit(card)
     if why := cannot_draw():
         bench.row(note=f"Nothing can be drawn here, noise stands in: {why}")
         train_rl.draw_alike = draw_noise
-    sample, judged = at_once
-    preset = bench.preset | {"code_tokens": length, "verdict_tokens": max(1, length // 2),
-                             "sample_batch": sample, "judge_batch": judged}
-    policy.preset = judge.preset = preset
-    judge.model.generation_config.min_new_tokens = preset["verdict_tokens"]
     settings = train_rl.Settings(prompts_per_step=prompts, num_generations=group)
     pictures = examples(prompts, side)
 
-    def measure():
+    def measure(sample, judged):
+        preset = bench.preset | {"code_tokens": length, "verdict_tokens": max(1, length // 2),
+                                 "sample_batch": sample, "judge_batch": judged}
+        policy.preset = judge.preset = preset
+        judge.model.generation_config.min_new_tokens = preset["verdict_tokens"]
         found = timed_step(policy, judge, optimizer, pictures, settings, preset, PROGRAMS)
         shown = {name: f"{found[name]:.1f}" for name in
                  ("s", "sample_s", "reference_s", "judge_s", "update_s")}
@@ -429,8 +430,12 @@ def grpo(bench: Bench, card: int, prompts: int, group: int, side: int, length: i
                         "grad_norm": f"{found['grad_norm']:.2e}",
                         "equal_groups": found["zero_std_groups"]}
 
-    bench.fits(measure, card_gb=card, programs=f"{prompts} x {group}", length=length,
-               sampled=sample, judged=judged)
+    for sample, judged in at_once:
+        bench.limit(card)
+        if bench.fits(lambda: measure(sample, judged), card_gb=card, length=length,
+                      programs=f"{prompts} x {group}", sampled=sample, judged=judged):
+            return
+        optimizer.zero_grad()
 
 
 def cannot_draw() -> str:
