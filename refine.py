@@ -31,13 +31,13 @@ from pathlib import Path
 
 from data import runs
 from data.runs import flag
-from data.verdict import CATEGORIES, InputError, Verdict
+from data.verdict import InputError, Verdict
 
 
 @dataclass
 class Settings(runs.RunSettings):
     # what
-    task: str = flag("", "chart, table or svg: what the picture shows")
+    task: str = flag("", "chart, table or svg; default: by the ending of a program")
     eval: str = flag("", "folder of pairs: compare kinds of feedback on it")
     # how
     preset: str = flag("", "tiny, 2b, 4b or 8b; default: tiny, 8b for models not on this disk")
@@ -56,7 +56,7 @@ class Settings(runs.RunSettings):
     seed: int = flag(0, "fixes what is sampled")
 
 
-PICTURE = dict(nargs="?", help="the picture to redraw as code")
+PICTURE = dict(nargs="?", help="the picture, or program whose picture, is to be redrawn as code")
 if __name__ == "__main__":
     runs.parse(Settings, None, __doc__, picture=PICTURE)  # before the slow imports of torch
 
@@ -66,8 +66,9 @@ from tqdm import tqdm
 from data.build import reference_examples
 from data.compare import compare, fidelity_or_zero
 from data.engine import write_programs, write_revisions
-from data.models import Chat, drawing_size, fit, preset_for
-from data.pairs import Example, load_image, read_pairs
+from data.models import Chat, fit, preset_for
+from data.own import guess_task, own_example
+from data.pairs import Example, read_pairs
 from data.report import film_strip, html_report, rounds_plot, rounds_table
 from render import RenderError, Rendering, draw_alike
 from visual_erm import NOTHING_SAID, SCALE, VisualERM, judge_messages, verm_rewards
@@ -174,8 +175,8 @@ def load(settings: Settings, preset: dict) -> tuple[Chat, VisualERM]:
 def refine_one(path: str, settings: Settings, preset: dict) -> None:
     """Refine one picture, print every round, write code, film strip and report."""
     Path(settings.out).mkdir(parents=True, exist_ok=True)  # what cannot be is told at once
-    image = fit(load_image(path), preset["canvas"])
-    example = Example(settings.task, image, drawing_size(image, preset))
+    example = own_example(path, settings.task, preset, settings.judge or preset["judge"])
+    image = example.image
     policy, judge = load(settings, preset)
     torch.manual_seed(settings.seed)
     (history,) = refine([example], policy, partial(by_judge, judge=judge), settings.rounds,
@@ -187,11 +188,14 @@ def refine_one(path: str, settings: Settings, preset: dict) -> None:
         if one.verdict and one.verdict.readable:
             words = "\n".join(f"{'*' * error.severity:3} {error.location}: {error.description}"
                               for error in one.verdict.errors) or "no error found"
-        print(f"{name}: reward {one.reward:.2f}\n  " + words.replace("\n", "\n  "))
+        told = f"reward {one.reward:.2f}"
+        if example.scene:  # the reference is a program, so the truth is known
+            told += f", fidelity {fidelity_or_zero(example.scene, one.rendering.scene):.1f}"
+        print(f"{name}: {told}\n  " + words.replace("\n", "\n  "))
         drawn = one.rendering.image if isinstance(one.rendering, Rendering) else None
-        frames.append((f"{name}: reward {one.reward:.2f}", drawn, words))
+        frames.append((f"{name}: {told}", drawn, words))
         images = [("reference", image)] + ([("rendering", drawn)] if drawn else [])
-        cards.append({"title": name, "images": images, "values": {"reward": one.reward},
+        cards.append({"title": f"{name}: {told}", "images": images,
                       "verdicts": {"": one.verdict},
                       "texts": {"code": one.code, "feedback": one.feedback}})
     best, out = answer_of(history, settings.keep), Path(settings.out)
@@ -281,9 +285,8 @@ def main(argv: list[str] | None = None) -> None:
     settings = runs.parse(Settings, argv, __doc__, picture=PICTURE)
     if bool(settings.picture) == bool(settings.eval):
         raise InputError("Give one picture, or --eval FOLDER.")
-    if settings.picture and settings.task not in CATEGORIES:
-        raise InputError(f"--task says what the picture shows: {', '.join(CATEGORIES)}; not "
-                         f"{settings.task!r}.")
+    if settings.picture:
+        settings.task = guess_task([settings.picture], settings.task)
     if settings.compare and not Path(settings.compare, "rounds.csv").is_file():
         raise InputError(f"--compare: there is no {settings.compare}/rounds.csv; make it with "
                          "--eval and --out.")

@@ -6,7 +6,7 @@ severities becomes a reward (Eq. 3-5, section 3). The list itself is the feedbac
 
     python visual_erm.py                                      # judge the shipped examples
     python visual_erm.py ORIGINAL GENERATED --task chart      # judge two pictures
-    python visual_erm.py A.png B.png --task svg --judge http://localhost:8000/v1 --json
+    python visual_erm.py reference.py attempt.py --json       # programs are drawn
 
 The first takes half a minute on 2 cores. Departures from the paper:
 
@@ -35,7 +35,7 @@ from data.verdict import CATEGORIES, InputError, Verdict
 
 @dataclass
 class Settings:
-    task: str = flag("", "chart, table or svg: what the two pictures show")
+    task: str = flag("", "chart, table or svg; default: by the ending of a program")
     judge: str = flag("", "model folder, hub name or URL; default: the preset's judge")
     preset: str = flag("", "tiny, 2b, 4b or 8b; default: tiny, 8b for a judge not on this disk")
     encoder: str = flag("", "vision encoder to compare with; default: EfficientNet-Lite0")
@@ -44,13 +44,14 @@ class Settings:
     json: bool = flag(False, "print JSON and nothing else")
 
 
-PICTURES = dict(nargs="*", help="ORIGINAL GENERATED; without pictures the examples are judged")
+PICTURES = dict(nargs="*", help="ORIGINAL GENERATED, pictures or programs; default: the examples")
 if __name__ == "__main__":
     parse(Settings, None, __doc__, pictures=PICTURES)  # before the slow imports of torch
 
 from data.answers import answer_in
 from data.metrics import VisionEncoder, baseline_rewards
 from data.models import Chat, drawing_size, find_folder, fit, preset_for
+from data.own import as_json, exact, guess_task, in_words, load_own, pair_page, warn
 from data.pairs import Example, load_image, read_pairs
 from data.reading import ask_verdicts, judge_by_reading
 from data.report import html_report, pair_card, verdict_lines
@@ -163,7 +164,7 @@ class VisualERM(Chat):
 # --- 3. the reward (Eq. 3-5) ---
 
 EPS = 1e-6
-SCALE = 50.0  # divides severities where no batch has a maximum; the published code's
+SCALE = 50.0  # divides S where no batch has a maximum (S = 2: 0.96); the published code's
 
 
 def severity_reward(severities: list[float], scale: float | None = None) -> list[float]:
@@ -280,7 +281,7 @@ def judge_examples(settings: Settings, judge: VisualERM, encoder: VisionEncoder)
     images = [pair.images() for pair in pairs]
     verdicts = judge.judge([(pair.task, *both) for pair, both in zip(pairs, images)])
     cards = []
-    for pair, both, verdict, reward in zip(pairs, images, verdicts, verm_rewards(verdicts)):
+    for pair, both, verdict, reward in zip(pairs, images, verdicts, verm_rewards(verdicts, SCALE)):
         codes = pair.reference.code, pair.rendering.code
         values = {"severity": verdict.severity if verdict.readable else None, "Visual-ERM": reward}
         values |= baseline_rewards(pair.task, *both, *codes, encoder)
@@ -301,29 +302,28 @@ def main(argv: list[str] | None = None) -> int | None:
     if len(settings.pictures) not in (0, 2):
         raise InputError("Give two pictures, the original and the generated one, or none to judge "
                          "the examples.")
-    if settings.pictures and settings.task not in CATEGORIES:
-        raise InputError(f"--task says what the pictures show: {', '.join(CATEGORIES)}; not "
-                         f"{settings.task!r}.")
-    images = [load_image(path) for path in settings.pictures]
+    settings.task = guess_task(settings.pictures, settings.task)
     preset = preset_for(settings.preset, settings.judge)
     settings.judge = settings.judge or preset["judge"]
+    owns = load_own(settings.pictures, settings.task, preset)
     judge, encoder = VisualERM(settings.judge, preset), VisionEncoder(settings.encoder)
-    if not images:
+    if not owns:
         return judge_examples(settings, judge, encoder)
-
+    warn(owns, settings.task, preset, settings.judge)
+    images, measured = [own.image for own in owns], exact(owns)
     verdict = judge.judge([(settings.task, *images)])[0]
     if not verdict.readable:
         raise InputError(f"The judge {settings.judge} answered nothing that is a verdict: "
                          f"{verdict.raw[:100]!r}")
-    # Eq. 5 of a picture that is there. One pair has no batch to be normalised by.
-    reward = 1.0 + verm_rewards([verdict], SCALE)[0]
-    baselines = baseline_rewards(settings.task, *images, encoder=encoder)
+    reward, report = verm_rewards([verdict], SCALE)[0], Path(settings.out, "report.html")
+    baselines = baseline_rewards(settings.task, *images, *(own.code for own in owns), encoder)
+    values = {"severity": verdict.severity, "Visual-ERM": reward, **baselines}
+    pair_page(report, owns, verdict, values, settings.judge, measured)
     if settings.json:
         print(json.dumps({"verdict": json.loads(verdict.to_json()), "severity": verdict.severity,
-                          "reward": reward, "baselines": baselines}))
+                          "reward": reward, "baselines": baselines} | as_json(measured)))
     else:
-        values = {"severity": verdict.severity, "reward": reward}
-        print(verdict_lines(settings.pictures[1], verdict, values | baselines))
+        print(verdict_lines(settings.pictures[1], verdict, values) + in_words(measured, report))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from transformers import Qwen3VLProcessor as HubProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionPatchEmbed
 from transformers.processing_utils import ProcessorMixin
+from transformers.utils import logging as transformers_logging
 
 from data.cache import growing_cache
 from data.prompts import split_prompts
@@ -159,6 +160,8 @@ def load_model(name: str, *, quantize: bool = False, device: torch.device | str 
     device, dtype = choose_device(device, dtype)
     base, adapter = base_of(name)
     options = {}
+    if Path(base).is_dir():  # "Loading weights" is for those who wait for a download
+        transformers_logging.disable_progress_bar()
     if quantize:
         options["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,

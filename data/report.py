@@ -5,8 +5,9 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from data.compare import exact_verdict
 from data.pairs import Example, Pair, data_url
-from data.runs import write_text
+from data.runs import read_json, write_text
 from data.verdict import CATEGORIES, Verdict
 from render import Rendering, draw_alike
 
@@ -22,19 +23,23 @@ td,th{text-align:left;padding:.25rem .5rem;border-bottom:1px solid var(--line);v
 .row span,pre{background:var(--soft);border-radius:6px;padding:.15rem .6rem}
 .s1{color:#b8860b}.s2{color:#d2691e}.s3{color:#d22}
 pre{white-space:pre-wrap;font-size:.8rem;padding:.6rem}
-summary{cursor:pointer;margin-top:.5rem}"""
+summary{cursor:pointer;margin-top:.5rem}
+.row>section{flex:1 1 18rem;min-width:0;overflow-wrap:anywhere}.row p{margin:.2rem 0}
+@media(max-width:30rem){body{margin:1rem auto}article{padding:.7rem}figure{flex-basis:8rem}}"""
 
 # --- 1. pages ---
 
 
-def html_report(title: str, cards: list[dict], intro: str = "") -> str:
-    """One self-contained page, everything escaped.
+def html_report(title: str, cards: list[dict], intro: str = "", opening: str = "") -> str:
+    """One self-contained page, everything escaped but `opening`, HTML that stands above the cards.
 
     A card has `title` and `images` [(caption, image)] and may have `verdicts` {caption: Verdict},
-    `values` {name: number or text} and `texts` {name: long text, folded}; None is left out.
+    `beside` [{caption: Verdict}, shown side by side], `values` {name: number or text} and `texts`
+    {name: long text, folded}; None is left out.
     """
-    page = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-            f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(intro)}</p>"]
+    page = [f'<!doctype html><html lang="en"><meta charset="utf-8">'
+            f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
+            f"<style>{STYLE}</style><h1>{escape(title)}</h1><p>{escape(intro)}</p>{opening}"]
     for card in cards:
         page.append(f"<article><h2>{escape(card['title'])}</h2><div class=row>")
         for caption, image in card["images"]:
@@ -48,6 +53,11 @@ def html_report(title: str, cards: list[dict], intro: str = "") -> str:
         for caption, verdict in card.get("verdicts", {}).items():
             if verdict:
                 page += verdict_html(caption, verdict)
+        for columns in card.get("beside", []):
+            page.append("<div class=row>")
+            for caption, verdict in columns.items():
+                page += ["<section>", *verdict_html(caption, verdict), "</section>"]
+            page.append("</div>")
         for name, text in card.get("texts", {}).items():
             if text:
                 page.append(f"<details><summary>{escape(name)}</summary>"
@@ -148,42 +158,79 @@ def samples_rows(step: int, group: int, pictures: list[int], codes: list[str], r
     return rows
 
 
-def stages_report(path: Path, held: list[Example], stages: dict, judge, reward: str) -> None:
-    """The page of an RL run: three stages of the first four held-out pictures of each task.
+def most_changed(before: list[tuple], after: list[tuple], most: int = 4) -> dict[int, str]:
+    """{number of a held-out picture: why it is worth a look}, at most `most` of a kind.
 
-    Marked, up to four pictures where the reward rose most while the fidelity fell: reward hacking,
-    if there is any. `stages`: {step: [(code, reward, fidelity) for each held-out picture]}.
+    `before` and `after`: (code, reward, fidelity) for each. Hacked: the reward rose and the
+    fidelity fell. Those are named after what gained and what else lost the most fidelity.
+    """
+    gained = [b[2] - a[2] for a, b in zip(before, after)]
+    order = sorted(range(len(before)), key=gained.__getitem__)
+    hacked = [i for i in order if gained[i] < 0 and after[i][1] > before[i][1]]
+    kinds = {"best: most fidelity gained": [i for i in reversed(order) if gained[i] > 0],
+             "worst: most fidelity lost": [i for i in order if gained[i] < 0 and i not in hacked],
+             "hacked: reward up, fidelity down": hacked}
+    return {i: kind for kind, found in kinds.items() for i in found[:most]}
+
+
+def run_opening(folder: Path, before: list[tuple], after: list[tuple], steps: list[int]) -> str:
+    """The top of an RL run's page: what was gained, curves.png, and the settings, folded."""
+    lines = []
+    for column, name in ((2, "fidelity (0-100)"), (1, "reward")):
+        was, now = (sum(one[column] for one in side) / len(side) for side in (before, after))
+        up = sum(b[column] > a[column] for a, b in zip(before, after))
+        down = sum(b[column] < a[column] for a, b in zip(before, after))
+        lines.append(f"<tr><td>{name}<td>{was:.3g}<td>{now:.3g}<td>{up} up, {down} down")
+    page = [f"<table><tr><th>mean of {len(before)} held-out pictures<th>step {steps[0]}"
+            f"<th>step {steps[-1]}<th>pictures</tr>{''.join(lines)}</table>"]
+    if (folder / "curves.png").is_file():
+        with Image.open(folder / "curves.png") as image:
+            page.append(f'<p><img src="{data_url(image)}" alt="curves of the run"></p>')
+    settings = read_json(folder / "config.json", {}) or {}
+    rows = "".join(f"<tr><td>{escape(str(name))}<td>{escape(str(value))}"
+                   for name, value in settings.items())
+    return "".join([*page, f"<details><summary>settings</summary><table>{rows}</table></details>"])
+
+
+def stages_report(path: Path, held: list[Example], stages: dict, judge, reward: str) -> None:
+    """The page of an RL run: curves and gains, the pictures that changed most, then fixed ones.
+
+    Fixed are the first two held-out pictures of each task. Of each picture three stages are drawn;
+    what the judge says and what was measured stand side by side. `stages`: {step: [(code, reward,
+    fidelity) for each held-out picture]}. The curves and settings are those beside `path`.
     """
     steps = sorted(stages)
     steps = steps[:1] + steps[1:][-2:]
     before, after = stages[steps[0]], stages[steps[-1]]
-    chosen = []
+    marks = most_changed(before, after)
     for task in CATEGORIES:
-        chosen += [i for i, example in enumerate(held) if example.task == task][:4]
-    fell = [i for i in range(len(held))
-            if after[i][1] > before[i][1] and after[i][2] < before[i][2]]
-    hacked = sorted(fell, key=lambda i: before[i][1] - after[i][1])[:4]
-    chosen = list(dict.fromkeys(chosen + hacked))
-    wanted = [(i, step) for i in chosen for step in steps]
+        for i in [i for i, example in enumerate(held) if example.task == task][:2]:
+            marks.setdefault(i, "fixed")
+    wanted = [(i, step) for i in marks for step in steps]
     drawn = draw_alike([held[i] for i, _ in wanted], [stages[step][i][0] for i, step in wanted])
     renderings = {key: one for key, one in zip(wanted, drawn) if isinstance(one, Rendering)}
     asked = [(held[i].task, held[i].image, one.image) for (i, _), one in renderings.items()]
     verdicts = dict(zip(renderings, judge.judge(asked)))
     cards = []
-    for i in chosen:
+    for i, mark in marks.items():
         example = held[i]
         shown = [step for step in steps if (i, step) in renderings]
-        values = {f"fidelity at step {step}": stages[step][i][2] for step in steps}
-        values |= {f"reward at step {step}": stages[step][i][1] for step in steps}
+        values = {f"step {step}": f"fidelity {stages[step][i][2]:.1f}, reward "
+                                  f"{stages[step][i][1]:.2f}" for step in steps}
         images = [("reference", example.image)]
         images += [(f"step {step}", renderings[i, step].image) for step in shown]
-        mark = ": reward up, fidelity down" if i in hacked else ""
-        cards.append({
-            "title": f"{example.task} {i + 1}{mark}", "images": images, "values": values,
-            "verdicts": {f"The judge on step {step}:": verdicts[i, step] for step in shown},
-            "texts": {"reference code": example.code, "last code": after[i][0]}})
+        beside = []
+        for step in shown:
+            beside.append({f"Step {step}, the judge:": verdicts[i, step]})
+            if example.scene:
+                beside[-1]["True errors:"] = exact_verdict(example.task, example.scene,
+                                                           renderings[i, step].scene)
+        cards.append({"title": f"{example.task} {i + 1}, {mark}", "images": images,
+                      "values": values, "beside": beside,
+                      "texts": {"reference code": example.code, "last code": after[i][0]}})
     intro = f"Held-out pictures at the steps {', '.join(map(str, steps))}."
-    write_text(path, html_report(f"GRPO with reward {reward}", cards, intro))
+    opening = run_opening(path.parent, before, after, steps)
+    write_text(path, html_report(f"GRPO with reward {reward}", cards, intro, opening))
 
 
 # --- 4. rounds of revision ---

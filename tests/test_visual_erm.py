@@ -644,15 +644,16 @@ def test_command_line_json(server, folder, tmp_path, capsys):
     picture().save(tmp_path / "a.png")
     picture("blue").convert("RGBA").save(tmp_path / "b.png")
     command = [tmp_path / "a.png", tmp_path / "b.png", "--task", "chart", "--judge", server.url,
-               "--encoder", folder]
+               "--encoder", folder, "--out", tmp_path / "o"]
     code, out, _ = run(capsys, *command, "--json")
     result = json.loads(out)
     assert code == 0 and set(result) == {"verdict", "severity", "reward", "baselines"}
     assert result["verdict"] == json.loads(WHOLE) and result["severity"] == 2
-    assert result["reward"] == pytest.approx(1.96)  # 1 + 1 - 2 / 50
+    assert result["reward"] == pytest.approx(0.96)  # 1 - 2 / 50
     assert set(result["baselines"]) == {"text", "teds", "teds_s", "vision_encoder", "ssim"}
     code, out, _ = run(capsys, *command)
     assert code == 0 and "data_error, bar 'B': value 7, should be 5" in out
+    assert "value 7, should be 5" in (tmp_path / "o/report.html").read_text()
 
 
 BAD = {  # name: (arguments, words of the sentence); {tmp} and {url} are filled in
@@ -713,7 +714,7 @@ def test_examples_and_report(folder, server, tmp_path, capsys):
     code, out, _ = run(capsys, "--examples", tmp_path, "--judge", server.url, "--encoder", folder,
                        "--out", tmp_path / "o")
     page = (tmp_path / "o/report.html").read_text()
-    assert (code == 0 and "teds 0.667" in out and "c<1>: severity 2, Visual-ERM 0.000" in out
+    assert (code == 0 and "teds 0.667" in out and "c<1>: severity 2, Visual-ERM 0.960" in out
             and "unreadable" in out)
     assert page.count("<article>") == 2 and page.count("data:image/png;base64,") == 4
     assert ("<script" not in page and "&lt;script&gt;alert(1)" in page

@@ -14,6 +14,7 @@ STYLE = """body{font:15px/1.4 system-ui,sans-serif;max-width:70em;margin:1em aut
 .shown i{position:absolute;border:2px solid #d0149c;border-radius:3px;opacity:.35;
 min-width:6px;min-height:6px;margin:-3px}i.on{opacity:1;background:#d0149c33}
 li{padding:.15em .4em;list-style:none;cursor:default}li.on{background:#fbe3f4}ol{padding:0}
+td,th{text-align:left;padding:.2em .6em;vertical-align:top;overflow-wrap:anywhere}
 figcaption{color:#555;overflow-wrap:anywhere}b{color:#a11}"""
 # What is under the pointer, in the list or in a picture, is marked in all three places.
 SCRIPT = """for(const name of ["mouseover","focusin"])document.addEventListener(name,event=>{
@@ -31,8 +32,11 @@ def page(title: str, parts: list[str]) -> str:
 
 
 def section(number: int, names: tuple[str, str], images: tuple[Image.Image, Image.Image],
-            score: float, found: list[Finding]) -> str:
-    """One pair: both pictures with the boxes of the errors, then the errors in words."""
+            score: float | None, found: list[Finding]) -> str:
+    """One pair: both pictures with the boxes of the errors, then the errors in words.
+
+    `score` is the fidelity; None: nothing was measured, and only the pictures are shown.
+    """
     figures = []
     for side, (name, image) in enumerate(zip(names, images)):
         boxes = []
@@ -48,5 +52,10 @@ def section(number: int, names: tuple[str, str], images: tuple[Image.Image, Imag
              f"{escape(f'{error.category}, {error.location}: {error.description}')}</li>"
              for k, (error, *_) in enumerate(found)]
     told = f"<ol>{''.join(lines)}</ol>" if lines else "<p>No difference found.</p>"
-    return (f"<section><h2>{escape(names[1])}: fidelity {score:.1f}</h2>"
+    head = escape(names[1])
+    if score is None:
+        told = ""
+    else:
+        head += f": fidelity {score:.1f}"
+    return (f"<section><h2>{head}</h2>"
             f"<div class=pair>{''.join(figures)}</div>{told}</section>")
