@@ -24,8 +24,9 @@ td,th{text-align:left;padding:.25rem .5rem;border-bottom:1px solid var(--line);v
 .s1{color:#b8860b}.s2{color:#d2691e}.s3{color:#d22}
 pre{white-space:pre-wrap;font-size:.8rem;padding:.6rem}
 summary{cursor:pointer;margin-top:.5rem}
-.row>section{flex:1 1 18rem;min-width:0;overflow-wrap:anywhere}.row p{margin:.2rem 0}
-@media(max-width:30rem){body{margin:1rem auto}article{padding:.7rem}figure{flex-basis:8rem}}"""
+.row>section{flex:1 1 18rem;min-width:0;overflow-x:auto}.row p{margin:.2rem 0}
+td:last-child{overflow-wrap:anywhere}.wide{overflow-x:auto}.wide img{min-width:40rem}
+@media(max-width:30rem){body{margin:1rem auto}table{font-size:.75rem}td,th{padding:.2rem}article{padding:.7rem}figure{flex-basis:8rem}}"""
 
 # --- 1. pages ---
 
@@ -185,7 +186,7 @@ def run_opening(folder: Path, before: list[tuple], after: list[tuple], steps: li
             f"<th>step {steps[-1]}<th>pictures</tr>{''.join(lines)}</table>"]
     if (folder / "curves.png").is_file():
         with Image.open(folder / "curves.png") as image:
-            page.append(f'<p><img src="{data_url(image)}" alt="curves of the run"></p>')
+            page.append(f'<p class=wide><img src="{data_url(image)}" alt="curves of the run"></p>')
     settings = read_json(folder / "config.json", {}) or {}
     rows = "".join(f"<tr><td>{escape(str(name))}<td>{escape(str(value))}"
                    for name, value in settings.items())
