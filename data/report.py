@@ -26,7 +26,8 @@ pre{white-space:pre-wrap;font-size:.8rem;padding:.6rem}
 summary{cursor:pointer;margin-top:.5rem}
 .row>section{flex:1 1 18rem;min-width:0;overflow-x:auto}.row p{margin:.2rem 0}
 td:last-child{overflow-wrap:anywhere}.wide{overflow-x:auto}.wide img{min-width:40rem}
-@media(max-width:30rem){body{margin:1rem auto}table{font-size:.75rem}td,th{padding:.2rem}article{padding:.7rem}figure{flex-basis:8rem}}"""
+@media(max-width:30rem){body{margin:1rem auto}table{font-size:.75rem}
+td,th{padding:.2rem}article{padding:.7rem}figure{flex-basis:8rem}}"""
 
 # --- 1. pages ---
 
