@@ -79,8 +79,8 @@ def render_many(jobs: list[tuple[str, str]], *, size: Size = None, timeout: floa
     there is none. The other arguments are those of `render`; the deadline is per program.
     """
     jobs = list(jobs)
-    limit = min(workers or _cores(), len(jobs)) or 1
-    with concurrent.futures.ThreadPoolExecutor(limit) as threads:
+    limit = workers or _cores()  # of all threads that draw at this time
+    with concurrent.futures.ThreadPoolExecutor(min(limit, len(jobs)) or 1) as threads:
         found = [threads.submit(_render_one, task, code, size, timeout, limit)
                  for task, code in jobs]
         try:

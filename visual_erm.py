@@ -12,13 +12,10 @@ The first takes half a minute on 2 cores. Departures from the paper:
 
 1. An unreadable verdict is counted and shown; `verm_rewards` says what it is worth.
 2. Code that does not render is always worth less than any picture.
-3. The small models in data/tiny are Qwen3-VL checkpoints like the big ones (same class, same
-   prompts), so that all of this runs on a laptop.
-4. The prompts are worded here. A judge trained with others, internlm/Visual-ERM for one, gets its
+3. The prompts are worded here. A judge trained with others, internlm/Visual-ERM for one, gets its
    own with --judge_prompts (data/prompts.py).
 
-From data/ come: Verdict and its parser (verdict), pictures on disk (pairs), loading and asking
-models (models), the rewards to compare with (metrics), the page (report).
+From data/ come: the verdict and its parser, pairs on disk, models, other rewards, the page.
 """
 import json
 import sys
@@ -30,7 +27,7 @@ from pathlib import Path
 from PIL import Image
 
 from data.runs import flag, parse, script, write_text
-from data.verdict import CATEGORIES, InputError, Verdict
+from data.verdict import CATEGORIES, InputError, Verdict, known_task
 
 
 @dataclass
@@ -53,7 +50,7 @@ from data.metrics import VisionEncoder, baseline_rewards
 from data.models import Chat, drawing_size, find_folder, fit, preset_for
 from data.own import as_json, exact, guess_task, in_words, load_own, pair_page, warn
 from data.pairs import Example, load_image, read_pairs
-from data.reading import ask_verdicts, judge_by_reading
+from data.reading import ask_verdicts, judge_by_reading, judge_or_warn
 from data.report import html_report, pair_card, verdict_lines
 from render import Rendering, draw_alike, extract_code
 
@@ -149,9 +146,8 @@ class VisualERM(Chat):
     def judge(self, pairs: list[tuple[str, Image.Image, Image.Image]]) -> list[Verdict]:
         """Verdicts on `pairs` of (task, reference, rendering), in their order.
 
-        A server's reply that fails three times becomes an unreadable verdict with the reason in its
-        notes, so that one bad reply does not cost a run. InputError if every reply fails. Big
-        presets ask for an unreadable verdict once more.
+        A server's reply that fails three times becomes an unreadable verdict, `failed`, with the
+        reason in its notes. InputError if all fail. Big presets ask for an unreadable one again.
         """
         if self.reads:
             return judge_by_reading(self, pairs, code_messages)
@@ -165,6 +161,7 @@ class VisualERM(Chat):
 
 EPS = 1e-6
 SCALE = 50.0  # divides S where no batch has a maximum (S = 2: 0.96); the published code's
+FALLBACK = 0.5  # r_verm of what a server said nothing about
 
 
 def severity_reward(severities: list[float], scale: float | None = None) -> list[float]:
@@ -216,60 +213,65 @@ def add_render_term(renderings: list, rewards: list[float], term: float = 1.0) -
     >>> add_render_term([drawn, not_drawn, drawn], [0.5, 0])
     [1.5, 0.0, 1.0]
     """
-    totals, earned = [], iter(rewards)
-    for drawn in renderings:
-        totals.append(term + next(earned) if isinstance(drawn, Rendering) else 0.0)
-    return totals
+    earned = iter(rewards)
+    return [term + next(earned) if isinstance(drawn, Rendering) else 0.0 for drawn in renderings]
 
 
 # --- 4. other engines: trl and verl ---
 
 
 def reward_answers(judge: VisualERM, tasks: list[str], references: list[Image.Image],
-                   answers: list[str], scale: float | None = None) -> list[float]:
+                   answers: list[str], scale: float | None = None,
+                   fallback: float = FALLBACK) -> list[float]:
     """Eq. 3-5 from a policy's answers: extract the code, render, judge, reward.
 
-    `tasks`, `references` and `answers` are parallel. Severities are normalised by the maximum of
-    this call, task by task, or by `scale`.
+    The lists are parallel; `scale` as in `verm_rewards`. A server that gives no answer costs a
+    warning and not the run: r_verm = `fallback`.
     """
     examples = [Example(task, image, drawing_size(image, judge.preset))
                 for task, image in zip(tasks, references)]
     renderings = draw_alike(examples, list(map(extract_code, tasks, answers)))
     pairs = [(example.task, example.image, drawn.image)
              for example, drawn in zip(examples, renderings) if isinstance(drawn, Rendering)]
-    return add_render_term(renderings, verm_rewards(judge.judge(pairs), scale))
+    verdicts = judge_or_warn(judge, pairs)
+    rewards = [fallback if verdict.failed else reward
+               for verdict, reward in zip(verdicts, verm_rewards(verdicts, scale))]
+    return add_render_term(renderings, rewards)
 
 
 def trl_reward(judge: VisualERM, scale: float | None = None) -> Callable:
-    """For trl's `GRPOTrainer(reward_funcs=...)`; its data has the columns task and image."""
+    """For trl's `GRPOTrainer(reward_funcs=...)`: its data has the columns prompt, task, image."""
     def visual_erm(completions, task, image, **_):
-        answers = list(map(answer_in, completions))
-        return reward_answers(judge, task, image, answers, scale)
+        return reward_answers(judge, task, image, list(map(answer_in, completions)), scale)
     return visual_erm
 
 
 @cache
 def load_judge(judge: str, preset: str) -> VisualERM:
-    """The judge of `compute_score`, loaded once in a process."""
-    return VisualERM(judge, preset_for(preset, judge))
+    """The judge of `compute_score`, loaded once in a process. A server may be down meanwhile."""
+    return VisualERM(judge, preset_for(preset, judge), must_reply=False)
+
+
+def compute_score_batch(data_sources: list[str], solution_strs: list[str], ground_truths: list[str],
+                        extra_infos: list[dict | None], *, judge: str = "http://localhost:8000/v1",
+                        preset: str = "8b", scale: float | None = None,
+                        fallback: float = FALLBACK, **_) -> list[float]:
+    """For verl's manager `batch`: rewards in [0, 2], normalised by the batch's maximum.
+
+    `ground_truths`: paths of the reference pictures. A task is `extra_info["task"]`, else the
+    data_source. `preset` says how large pictures are. InputError: no such task, picture or judge.
+    """
+    tasks = [known_task((extra or {}).get("task", source), "extra_info['task']")
+             for source, extra in zip(data_sources, extra_infos)]
+    images = list(map(load_image, ground_truths))
+    return reward_answers(load_judge(judge, preset), tasks, images, solution_strs, scale, fallback)
 
 
 def compute_score(data_source: str, solution_str: str, ground_truth: str,
-                  extra_info: dict | None = None, *, judge: str = "http://localhost:8000/v1",
-                  preset: str = "8b", scale: float = SCALE, **_) -> float:
-    """verl's custom_reward_function: the reward of one answer, in [0, 2].
-
-    `ground_truth`: path of the reference picture. The task is `extra_info["task"]`, else
-    `data_source`. verl asks for one answer at a time, so severities are divided by a fixed `scale`
-    and not by a batch's maximum. `preset` says how large pictures are. InputError if the judge
-    gives no answer.
-    """
-    task = (extra_info or {}).get("task", data_source)
-    if task not in CATEGORIES:
-        raise InputError(f"The task {task!r} is none of {', '.join(CATEGORIES)}; name it in "
-                         "extra_info['task'].")
-    reference = load_image(ground_truth)
-    return reward_answers(load_judge(judge, preset), [task], [reference], [solution_str], scale)[0]
+                  extra_info: dict | None = None, *, scale: float = SCALE, **options) -> float:
+    """verl's custom_reward_function: one answer, so S is divided by a fixed scale."""
+    one = [data_source], [solution_str], [ground_truth], [extra_info]
+    return compute_score_batch(*one, scale=scale, **options)[0]
 
 
 # --- 5. command line ---
@@ -288,9 +290,9 @@ def judge_examples(settings: Settings, judge: VisualERM, encoder: VisionEncoder)
         print(verdict_lines(pair.id, verdict, values))
         cards.append(pair_card(pair, both, verdict, values))
     title = "Visual-ERM: two pictures in, a list of discrepancies and a reward out"
-    intro = f"Judge {settings.judge}, vision encoder {encoder.name}."
     report = Path(settings.out, "report.html")
-    write_text(report, html_report(title, cards, intro))
+    write_text(report, html_report(title, cards, f"Judge {settings.judge}, vision encoder "
+                                   f"{encoder.name}."))
     unreadable = sum(not verdict.readable for verdict in verdicts)
     print(f"{unreadable} of {len(verdicts)} verdicts unreadable; report: {report}")
 
@@ -300,8 +302,7 @@ def main(argv: list[str] | None = None) -> int | None:
     """Judge two pictures, or the examples."""
     settings = parse(Settings, argv, __doc__, pictures=PICTURES)
     if len(settings.pictures) not in (0, 2):
-        raise InputError("Give two pictures, the original and the generated one, or none to judge "
-                         "the examples.")
+        raise InputError("Give two pictures, the original and the generated one, or none.")
     settings.task = guess_task(settings.pictures, settings.task)
     preset = preset_for(settings.preset, settings.judge)
     settings.judge = settings.judge or preset["judge"]

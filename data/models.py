@@ -351,11 +351,13 @@ class Chat:
     `timeout` seconds for each; those without a reply are repeated for `patience` seconds.
     `preset`: one of PRESETS. `share_with`: a Chat whose weights this one shares if both have the
     same base. Each then answers with its own adapter on, so that policy, reference and judge need
-    the memory of one model. Raises InputError: no such model or server.
+    the memory of one model. Raises InputError: no such model or server; a server that need not
+    reply at once (`must_reply`) may be started later.
     """
 
     def __init__(self, model, preset: dict = PRESETS["tiny"], *, share_with: "Chat | None" = None,
-                 workers: int = 8, timeout: float = 120.0, patience: float = 0.0):
+                 workers: int = 8, timeout: float = 120.0, patience: float = 0.0,
+                 must_reply: bool = True):
         self.preset, self.server, self.base, self.patience = preset, None, None, patience
         self.adapter = None  # to be on while it answers; "": none; None: as the model is
         self.tokens = 0  # written so far, stop tokens included
@@ -368,7 +370,8 @@ class Chat:
         if not isinstance(model, str):
             self.model, self.processor = model
         elif is_url(model):
-            self.server = Server(model, workers=workers, timeout=timeout)
+            self.server = Server(model, workers=workers, timeout=timeout,
+                                 must_reply=must_reply)
         else:
             self.base, adapter = base_of(model)
             if share_with and share_with.base and _same_folder(share_with.base, self.base):

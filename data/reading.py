@@ -7,6 +7,7 @@ margins and fonts of a picture are gone once it is read. Any model that can read
 
     python -m data.bench data/bench --judge read:data/tiny/judge --judge data/tiny/judge
 """
+import warnings
 from collections.abc import Callable
 
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from data.compare import errors_or_none
 from data.models import Chat, drawing_size, fit
 from data.pairs import Example
+from data.server import NoAnswer
 from data.verdict import Verdict
 from render import Rendering, draw_alike, extract_code
 
@@ -32,11 +34,29 @@ def ask_verdicts(judge: Chat, tasks: list[str], conversations: list) -> list[Ver
             break
         answers = judge.answer([conversations[n] for n in left], *limits, temperature)
         for n, (answer, why_not) in zip(left, answers):
-            verdicts[n] = Verdict(tasks[n], readable=False, notes=[why_not]) if why_not else \
+            verdicts[n] = failed_verdict(tasks[n], why_not) if why_not else \
                 Verdict.parse(tasks[n], answer)
         left = [n for n, (_, why_not) in zip(left, answers)
                 if not verdicts[n].readable and not why_not]
     return [verdicts[n] for n in range(len(conversations))]
+
+
+def failed_verdict(task: str, why_not: str) -> Verdict:
+    """The verdict of a judge that could not be asked."""
+    return Verdict(task, readable=False, notes=[why_not], failed=True)
+
+
+def judge_or_warn(judge: Chat, pairs: list[tuple]) -> list[Verdict]:
+    """`judge.judge(pairs)`; where no server gives an answer, failed verdicts and a warning."""
+    try:
+        verdicts = judge.judge(pairs)
+    except NoAnswer as error:
+        verdicts = [failed_verdict(task, str(error)) for task, *_ in pairs]
+    reasons = [verdict.notes[0] for verdict in verdicts if verdict.failed]
+    if reasons:
+        warnings.warn(f"{len(reasons)} of {len(pairs)} pictures were not judged: {reasons[0]}",
+                      stacklevel=2)
+    return verdicts
 
 
 def judge_by_reading(reader: Chat, pairs: list[tuple],
@@ -58,13 +78,18 @@ def judge_by_reading(reader: Chat, pairs: list[tuple],
                 pictures.append((task, image))
         sides.append([numbers[task, image.tobytes()] for image in images])
     canvas = reader.preset["canvas"]
-    answers = reader.write([messages(task, fit(image, canvas)) for task, image in pictures])
-    codes = [extract_code(task, answer) for (task, _), answer in zip(pictures, answers)]
+    conversations = [messages(task, fit(image, canvas)) for task, image in pictures]
+    limits = reader.preset["code_tokens"], reader.preset["sample_batch"]
+    answers = reader.answer(conversations, *limits)
+    codes = [extract_code(task, answer) for (task, _), (answer, _) in zip(pictures, answers)]
     examples = [Example(task, image, drawing_size(image, reader.preset))
                 for task, image in pictures]
     drawn = draw_alike(examples, codes)
     verdicts = []
     for (task, *_), (i, j) in zip(pairs, sides):
+        if why_not := answers[i][1] or answers[j][1]:
+            verdicts.append(failed_verdict(task, why_not))
+            continue
         raw = f"{codes[i]}\n\n{codes[j]}"
         unread = [f"{name}: its reading cannot be drawn ({drawn[k]})" for name, k
                   in (("reference", i), ("rendering", j)) if not isinstance(drawn[k], Rendering)]

@@ -27,6 +27,10 @@ def _has_host(url: str) -> bool:
         return False
 
 
+class NoAnswer(InputError):
+    """No server gave any answer: they are down, or refuse everything."""
+
+
 NO_REPLY = "no reply: "
 REST = 30.0  # seconds without requests for a server that timed out or sent an invalid reply
 LONGEST_REPLY = 4_000_000  # bytes; more than any answer of a preset needs
@@ -126,11 +130,12 @@ class Server:
     Each gets up to `workers` requests at once, the least busy first, and has `timeout` seconds to
     begin a reply and as many to end it. A request that fails with 429 or 5xx is repeated up to
     `retries` times, with growing pauses, if no other server can take it. One of several servers
-    that times out or sends an invalid reply is skipped for REST seconds. Raises InputError if none
-    of them replies or one is not compatible.
+    that times out or sends an invalid reply is skipped for REST seconds. Raises InputError if one
+    is not compatible, NoAnswer if none of them replies and they `must_reply` at once.
     """
 
-    def __init__(self, urls: str, *, workers: int = 8, timeout: float = 120.0, retries: int = 2):
+    def __init__(self, urls: str, *, workers: int = 8, timeout: float = 120.0, retries: int = 2,
+                 must_reply: bool = True):
         import openai
 
         self.silent = openai.APIConnectionError, openai.InternalServerError, openai.RateLimitError
@@ -152,21 +157,21 @@ class Server:
                 raise InputError(f"What answers at {host.url} is no OpenAI-compatible server, or "
                                  f"lists no model and needs its name, {host.url}#name "
                                  f"({in_one_line(error)}).") from error
-        if all(host.rests_until for host in self.hosts):
-            raise InputError(f"No server answers at {self} ({why}); start it, check address and "
-                             "port, or name its model if it lists none: "
-                             f"{self.hosts[-1].url}#name.")
+        if must_reply and all(host.rests_until for host in self.hosts):
+            raise NoAnswer(f"No server answers at {self} ({why}); start it, check address and "
+                           "port, or name its model if it lists none: "
+                           f"{self.hosts[-1].url}#name.")
 
     def __str__(self):
         return ", ".join(host.url for host in self.hosts)
 
     def ask_all(self, conversations: list, max_tokens: int, temperature: float = 0.0,
                 each: Callable | None = None, patience: float = 0.0) -> list[tuple[str, str]]:
-        """(answer, "") for each conversation, or ("", why not). InputError if all of them fail.
+        """(answer, "") for each conversation, or ("", why not). NoAnswer if all of them fail.
 
         The reason begins with NO_REPLY if no server replied (down, overloaded, too slow); a refusal
         is a reply. What got no reply is asked again for up to `patience` seconds, with growing
-        pauses; then InputError. `each(number, answer, why not, (tokens read, tokens written))` is
+        pauses; then NoAnswer. `each(number, answer, why not, (tokens read, tokens written))` is
         called, in the thread that asked, as soon as there is an answer. Ctrl-C ends it once the
         requests under way are answered, and `each` gets those answers.
         """
@@ -179,13 +184,13 @@ class Server:
                 break
             why = f"{len(left)} of {len(conversations)} questions got {answers[left[0]][1]}."
             if waited >= patience:
-                raise InputError(f"{why} The server at {self} did not reply for {waited} s.")
+                raise NoAnswer(f"{why} The server at {self} did not reply for {waited} s.")
             tqdm.write(f"{why} Asking again in {pause} s.")
             time.sleep(pause)
             waited, pause = waited + pause, min(60, 2 * pause)
         failed = [why for _, why in answers.values() if why]
         if failed and len(failed) == len(answers):
-            raise InputError(f"The server at {self} gave no answer at all ({failed[0]}).")
+            raise NoAnswer(f"The server at {self} gave no answer at all ({failed[0]}).")
         return [answers[n] for n in range(len(conversations))]
 
     def _ask_once(self, conversations: dict, max_tokens, temperature, each) -> dict:

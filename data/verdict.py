@@ -22,6 +22,16 @@ CATEGORIES = {  # of errors, by task, in the order in which a verdict counts the
     "table": ("layout_error", "text_error", "numeric_error"),
     "svg": ("structure_error", "shape_error", "style_error", "text_symbol_error"),
 }
+
+
+def known_task(task: str, place: str) -> str:
+    """`task`, if it is one of CATEGORIES. Raises InputError; `place` is where it was said."""
+    if task not in CATEGORIES:
+        raise InputError(f"{place} says what a picture shows: {', '.join(CATEGORIES)}; not "
+                         f"{task!r}.")
+    return task
+
+
 SEVERITY_WORDS = {"minor": 1, "low": 1, "medium": 2, "moderate": 2,
                   "severe": 3, "major": 3, "high": 3, "critical": 3}
 
@@ -45,6 +55,7 @@ class Verdict:
     readable: bool = True
     raw: str = ""  # the answer as the model gave it
     notes: list[str] = field(default_factory=list)  # which rules of `parse` had to be used
+    failed: bool = False  # no model said anything: a server's reply failed
 
     @property
     def severity(self) -> int:

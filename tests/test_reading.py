@@ -20,9 +20,9 @@ class Reader:
     def __init__(self, answers):
         self.answers, self.asked, self.preset = answers, [], PRESET
 
-    def write(self, conversations):
+    def answer(self, conversations, max_tokens, batch_size):
         self.asked += conversations
-        return self.answers
+        return [(answer, "") for answer in self.answers]
 
 
 def picture(code):
@@ -58,10 +58,10 @@ def test_judge_by_name(monkeypatch):
     judge = VisualERM("read:data/tiny/judge", PRESET)
     asked = []
 
-    def write(conversations, temperature=0.0):
+    def answer(conversations, *_):
         asked.extend(conversations)
-        return [TRUE, OTHER]
-    monkeypatch.setattr(judge, "write", write)
+        return [(TRUE, ""), (OTHER, "")]
+    monkeypatch.setattr(judge, "answer", answer)
     pair = "svg", picture(style), picture(OTHER)
     assert [error.description for error in judge.judge([pair])[0].errors] == \
         ["fill blue, should be red"]
