@@ -69,6 +69,7 @@ from data.engine import write_programs, write_revisions
 from data.models import Chat, fit, preset_for
 from data.own import guess_task, own_example
 from data.pairs import Example, read_pairs
+from data.recogniser import ONLY
 from data.report import film_strip, html_report, rounds_plot, rounds_table
 from render import RenderError, Rendering, draw_alike
 from visual_erm import NOTHING_SAID, SCALE, VisualERM, judge_messages, verm_rewards
@@ -166,6 +167,8 @@ def answer_of(history: list[Round], keep: str) -> Round:
 def load(settings: Settings, preset: dict) -> tuple[Chat, VisualERM]:
     """(policy, judge). They share one base in memory where both come from the same one."""
     policy = Chat(settings.model or preset["model"], preset)
+    if policy.recogniser and settings.rounds:
+        raise InputError(ONLY)
     return policy, VisualERM(settings.judge or preset["judge"], preset, share_with=policy)
 
 

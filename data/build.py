@@ -407,12 +407,14 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{settings.programs} has no more programs.")
     tasks = Counter(pair.task for pair in pairs)
     errors = [len(pair.truth.errors) for pair in pairs]
+    named = Counter(error.category for pair in pairs for error in pair.truth.errors)
     own = sum(pair.source == "infer" for pair in pairs)
     kinds = ", ".join(f"{task} {n}" for task, n in tasks.items())
     policy = f" {own} of them a policy's own;" if own else ""
     print(f"{len(pairs)} pairs in {settings.out}: {kinds};{policy} "
           f"{errors.count(0) / len(pairs):.1%} visually equal, "
-          f"{sum(errors) / len(pairs):.2f} errors a pair")
+          f"{sum(errors) / len(pairs):.2f} errors a pair"
+          + "".join(f", {name} {n}" for name, n in named.most_common()))
 
 
 if __name__ == "__main__":

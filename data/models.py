@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from data.cache import growing_cache
 from data.prompts import split_prompts
+from data.recogniser import RAPID_TABLE, RapidTable
 from data.runs import say
 from data.server import Server, is_url
 from data.verdict import InputError, in_one_line
@@ -57,6 +58,10 @@ PRESETS = {
         model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None,
         max_pixels=1024 * 1024, code_tokens=4096, verdict_tokens=4096, sample_batch=16,
         judge_batch=8, micro_batch_size=1, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=24),
+    "table": dict(
+        model=RAPID_TABLE, judge=READ + RAPID_TABLE, canvas=None, max_pixels=1024 * 1024,
+        code_tokens=4096, verdict_tokens=4096, sample_batch=16, judge_batch=8, micro_batch_size=1,
+        adapt="all-linear", quantize=False, tries=1, gpu=0),
 }
 
 
@@ -78,11 +83,14 @@ def choose_preset(name: str, *, anywhere: bool = False) -> dict:
 def preset_for(name: str, *models: str) -> dict:
     """The preset `name` or, if that is "", tiny if all `models` are folders here, else 8b; printed.
 
-    `models`: folders, hub names or URLs; "" stands for the preset's own model.
+    `models`: folders, hub names or URLs; "" stands for the preset's own model. With rapid-table
+    among them it is table: pictures stay as large as they are.
     Raises InputError as `choose_preset`.
     """
     models = [split_prompts(model or "")[0] for model in models]
     named = [model.removeprefix(READ) for model in models if model]
+    if RAPID_TABLE in named:
+        return choose_preset(name or "table")
     remote = list(map(is_url, named))
     big = any(far or not Path(find_folder(model)).is_dir() for model, far in zip(named, remote))
     everywhere = all(remote) and len(named) == len(models)
@@ -347,8 +355,9 @@ class Chat:
         Chat("data/tiny/base").write([code_messages("svg", image)])  # -> [code]
 
     `model`: folder or hub name of a checkpoint or of a LoRA adapter, a pair (model, processor) that
-    is loaded already, or the URLs of a `Server`. A server gets `workers` requests at once and has
-    `timeout` seconds for each; those without a reply are repeated for `patience` seconds.
+    is loaded already, rapid-table, or the URLs of a `Server`. A server gets `workers` requests at
+    once and has `timeout` seconds for each; those without a reply are repeated for `patience`
+    seconds.
     `preset`: one of PRESETS. `share_with`: a Chat whose weights this one shares if both have the
     same base. Each then answers with its own adapter on, so that policy, reference and judge need
     the memory of one model. Raises InputError: no such model or server; a server that need not
@@ -359,6 +368,7 @@ class Chat:
                  workers: int = 8, timeout: float = 120.0, patience: float = 0.0,
                  must_reply: bool = True):
         self.preset, self.server, self.base, self.patience = preset, None, None, patience
+        self.recogniser = None  # what cannot do more than read a table
         self.adapter = None  # to be on while it answers; "": none; None: as the model is
         self.tokens = 0  # written so far, stop tokens included
         self.prompts, self.reads = {}, False  # prompts: of a judge that has its own
@@ -372,6 +382,8 @@ class Chat:
         elif is_url(model):
             self.server = Server(model, workers=workers, timeout=timeout,
                                  must_reply=must_reply)
+        elif model == RAPID_TABLE:
+            self.recogniser = RapidTable()
         else:
             self.base, adapter = base_of(model)
             if share_with and share_with.base and _same_folder(share_with.base, self.base):
@@ -422,6 +434,8 @@ class Chat:
 
         temperature 0 takes the likeliest token. Raises InputError if a server never answers.
         """
+        if self.recogniser:
+            return [(self.recogniser.answer(conversation), "") for conversation in conversations]
         if self.server:
             written = []
             answers = self.server.ask_all(

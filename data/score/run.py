@@ -19,6 +19,7 @@ from data.bench.scores import interval, resamples
 from data.compare import fidelity_or_zero
 from data.metrics import teds
 from data.pairs import Example, read_jsonl, read_pairs
+from data.recogniser import ONLY
 from data.score import picture
 from data.score.chart import low_level
 from data.score.table import edit_distance, grids, normalized, passes, tables_of_page
@@ -167,6 +168,8 @@ class Policy:
         from visual_erm import VisualERM
 
         self.chat, self.rounds = Chat(model, preset), rounds
+        if self.chat.recogniser and judge:
+            raise InputError(ONLY)
         self.judge = VisualERM(judge, preset, share_with=self.chat) if judge else None
 
     def answer(self, items: list[Item]) -> list[str]:
