@@ -38,6 +38,8 @@ BROKEN = OSError, ValueError, KeyError, RuntimeError, SafetensorError
 #   adapt         layers that an adapter trains: "all-linear" or a regular expression
 #   quantize      the base in 4 bits
 #   tries         how often an unreadable verdict is asked for in all
+#   smallest      px of the longer side to which refine.py enlarges a picture: a rendering is never
+#                 drawn larger than its reference, and a table's letters must stay legible
 #   gpu           GB of GPU memory needed: estimates, from weights and caches; nobody measured them
 LANGUAGE_LAYERS = r".*language_model.*_proj"
 READ = "read:"  # before the name of a judge that reads, then measures (data/reading.py)
@@ -61,7 +63,7 @@ PRESETS = {
     "table": dict(
         model=RAPID_TABLE, judge=READ + RAPID_TABLE, canvas=None, max_pixels=1024 * 1024,
         code_tokens=4096, verdict_tokens=4096, sample_batch=16, judge_batch=8, micro_batch_size=1,
-        adapt="all-linear", quantize=False, tries=1, gpu=0),
+        adapt="all-linear", quantize=False, tries=1, gpu=0, smallest=1024),
 }
 
 

@@ -30,9 +30,10 @@ from data.compare.page import page, section
 from data.compare.places import boxes_of
 from data.models import drawing_size, find_folder, fit
 from data.pairs import Example, annotation, load_image, read_pairs
+from data.recogniser import enlarged
 from data.report import show, verdict_html, verdict_lines
 from data.runs import say, script, write_text
-from data.verdict import CATEGORIES, InputError, Verdict
+from data.verdict import CATEGORIES, InputError, Verdict, known_task
 from render import SUFFIXES, Rendering, render_many
 
 STRANGE = 8.0  # of distance; about one in a hundred of the pictures that were learned from is above
@@ -59,10 +60,7 @@ def guess_task(paths: list[str], task: str) -> str:
     if len(found) > 1:
         raise InputError(f"{' and '.join(map(str, paths))} are of two tasks.")
     task = task or "".join(found)
-    if task not in CATEGORIES:
-        raise InputError(f"--task says what the pictures show: {', '.join(CATEGORIES)}; not "
-                         f"{task!r}.")
-    return task
+    return known_task(task, "--task")
 
 
 def load_own(paths: list[str], task: str, preset: dict) -> list[Own]:
@@ -96,7 +94,7 @@ def own_example(path: str, task: str, preset: dict, judge: str) -> Example:
     """A file as an Example to redraw; of a program the scene is known, so fidelity can be shown."""
     (own,) = load_own([path], task, preset)
     warn([own], task, preset, judge)
-    image = fit(own.image, preset["canvas"])
+    image = enlarged(fit(own.image, preset["canvas"]), preset.get("smallest", 1))
     return Example(task, image, drawing_size(image, preset), own.code, own.scene, Path(path).stem)
 
 

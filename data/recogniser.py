@@ -25,6 +25,14 @@ ONLY = ("rapid-table reads the picture of a table and does nothing else: it know
         "revises nothing (--rounds 0) and judges only as read:rapid-table.")
 
 
+def enlarged(image: Image.Image, smallest: int) -> Image.Image:
+    """`image` so many times larger that its longer side has at least `smallest` px."""
+    times = math.ceil(smallest / max(image.size))
+    if times <= 1:
+        return image
+    return image.resize((image.width * times, image.height * times), Image.Resampling.LANCZOS)
+
+
 class RapidTable:
     """rapid_table behind the conversations of this project. Raises InputError: not installed."""
 
@@ -50,11 +58,8 @@ class RapidTable:
         """HTML of the table in an image; "" where it finds none."""
         import numpy as np
 
-        times = math.ceil(SMALLEST / max(image.size))
-        if times > 1:
-            size = image.width * times, image.height * times
-            image = image.resize(size, Image.Resampling.LANCZOS)
-        pixels = np.asarray(image.convert("RGB"))[:, :, ::-1].copy()  # (H, W, BGR)
+        pixels = np.asarray(enlarged(image.convert("RGB"), SMALLEST))  # (H, W, RGB)
+        pixels = pixels[:, :, ::-1].copy()  # OpenCV's order
         lines, _ = self.recogniser.ocr_engine(pixels)
         try:
             return self.recogniser(pixels, lines)[0] if lines else ""
