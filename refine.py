@@ -179,12 +179,11 @@ def refine_one(path: str, settings: Settings, preset: dict) -> None:
     """Refine one picture, print every round, write code, film strip and report."""
     Path(settings.out).mkdir(parents=True, exist_ok=True)  # what cannot be is told at once
     example = own_example(path, settings.task, preset, settings.judge or preset["judge"])
-    image = example.image
     policy, judge = load(settings, preset)
     torch.manual_seed(settings.seed)
     (history,) = refine([example], policy, partial(by_judge, judge=judge), settings.rounds,
                         settings.threshold, settings.temperature)
-    frames, cards = [("reference", image, "")], []
+    frames, cards = [("reference", example.image, "")], []
     for t, one in enumerate(history):
         name = "draft" if t == 0 else f"round {t}"
         words = one.feedback[:200]
@@ -197,7 +196,7 @@ def refine_one(path: str, settings: Settings, preset: dict) -> None:
         print(f"{name}: {told}\n  " + words.replace("\n", "\n  "))
         drawn = one.rendering.image if isinstance(one.rendering, Rendering) else None
         frames.append((f"{name}: {told}", drawn, words))
-        images = [("reference", image)] + ([("rendering", drawn)] if drawn else [])
+        images = [("reference", example.image)] + ([("rendering", drawn)] if drawn else [])
         cards.append({"title": f"{name}: {told}", "images": images,
                       "verdicts": {"": one.verdict},
                       "texts": {"code": one.code, "feedback": one.feedback}})

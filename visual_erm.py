@@ -314,8 +314,7 @@ def main(argv: list[str] | None = None) -> int | None:
     images, measured = [own.image for own in owns], exact(owns)
     verdict = judge.judge([(settings.task, *images)])[0]
     if not verdict.readable:
-        raise InputError(f"The judge {settings.judge} answered nothing that is a verdict: "
-                         f"{verdict.raw[:100]!r}")
+        raise InputError(f"{settings.judge} answered no verdict: {verdict.raw[:100]!r}")
     reward, report = verm_rewards([verdict], SCALE)[0], Path(settings.out, "report.html")
     baselines = baseline_rewards(settings.task, *images, *(own.code for own in owns), encoder)
     values = {"severity": verdict.severity, "Visual-ERM": reward, **baselines}

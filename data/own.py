@@ -32,8 +32,8 @@ from data.models import drawing_size, find_folder, fit
 from data.pairs import Example, annotation, load_image, read_pairs
 from data.recogniser import enlarged
 from data.report import show, verdict_html, verdict_lines
-from data.runs import say, script, write_text
-from data.verdict import CATEGORIES, InputError, Verdict, known_task
+from data.runs import flag, parse, say, script, write_text
+from data.verdict import InputError, Verdict, known_task
 from render import SUFFIXES, Rendering, render_many
 
 STRANGE = 8.0  # of distance; about one in a hundred of the pictures that were learned from is above
@@ -217,21 +217,24 @@ def pair_page(path: Path, owns: list[Own], verdict: Verdict, values: dict, judge
 # --- 3. how pictures.json is made ---
 
 
+@dataclass
+class Settings:
+    out: str = flag(f"data/tiny/{STATISTICS}", "file to write")
+
+
 @script
 def main(argv: list[str] | None = None) -> None:
     """Measure the pictures of folders of pairs, 1,400 of each task, and write their statistics."""
-    argv = sys.argv[1:] if argv is None else argv
-    if not 1 <= len(argv) <= 2:
-        raise InputError("Give folders of pairs, with commas between, and the file to write.")
+    settings = parse(Settings, argv, __doc__,
+                     pairs=dict(help="folders of pairs, with commas between"))
     rng, rows = random.Random(0), {}
-    pairs = read_pairs(argv[0], check_images=False)
+    pairs = read_pairs(settings.pairs, check_images=False)
     rng.shuffle(pairs)
     for pair in pairs:
         if len(rows.setdefault(pair.task, [])) < 1400:
             rows[pair.task].append(features(pair.reference.load()))
-    out = argv[1] if argv[1:] else f"data/tiny/{STATISTICS}"
-    write_text(out, json.dumps({task: statistics(rows[task]) for task in sorted(rows)}) + "\n")
-    print(f"{ {task: len(found) for task, found in rows.items()} } pictures: {out}")
+    write_text(settings.out, json.dumps({task: statistics(rows[task]) for task in sorted(rows)}) + "\n")
+    print(f"{ {task: len(found) for task, found in rows.items()} } pictures: {settings.out}")
 
 
 if __name__ == "__main__":
