@@ -233,7 +233,8 @@ def main(argv: list[str] | None = None) -> None:
     for pair in pairs:
         if len(rows.setdefault(pair.task, [])) < 1400:
             rows[pair.task].append(features(pair.reference.load()))
-    write_text(settings.out, json.dumps({task: statistics(rows[task]) for task in sorted(rows)}) + "\n")
+    found = {task: statistics(rows[task]) for task in sorted(rows)}
+    write_text(settings.out, json.dumps(found) + "\n")
     print(f"{ {task: len(found) for task, found in rows.items()} } pictures: {settings.out}")
 
 
