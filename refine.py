@@ -18,7 +18,8 @@ report.html; with `--eval` table.md, rounds.csv and rounds.png instead. Departur
    `--eval` and keeps the last.
 
 From data/ come: examples of a folder (build), prompts to programs (engine), the exact comparison
-(compare), models that answer (models), strip, page and plot (report). An Example is a picture with
+(compare), models that answer (models), what is said about a draft (turns), strip, page and plot
+(report). An Example is a picture with
 its task, the size to draw at and, where the truth is known, code and scene.
 """
 import math
@@ -71,6 +72,7 @@ from data.own import guess_task, own_example
 from data.pairs import Example, read_pairs
 from data.recogniser import ONLY
 from data.report import film_strip, html_report, rounds_plot, rounds_table
+from data.turns import not_drawn, words_of
 from render import RenderError, Rendering, draw_alike
 from visual_erm import NOTHING_SAID, SCALE, VisualERM, judge_messages, verm_rewards
 
@@ -98,9 +100,7 @@ def by_judge(examples: list[Example], renderings: list[Rendering], judge: Visual
     """The judge's list, as JSON; what it said if that was no verdict."""
     verdicts = judge.judge([(example.task, example.image, drawn.image)
                             for example, drawn in zip(examples, renderings)])
-    said = [verdict.to_json() if verdict.readable else verdict.raw or "no answer"
-            for verdict in verdicts]
-    return [(words, reward_of(verdict), verdict) for words, verdict in zip(said, verdicts)]
+    return [(words_of(verdict), reward_of(verdict), verdict) for verdict in verdicts]
 
 
 def by_oracle(examples: list[Example], renderings: list[Rendering]) -> Said:
@@ -146,8 +146,8 @@ def refine(examples: list[Example], policy: Chat, critic: Callable, rounds: int,
         words = critic([current[k] for k in good], [renderings[k] for k in good])  # Eq. 8
         said = dict(zip(good, words))
         for k, (_, history) in enumerate(active):
-            unseen = (f"It cannot be drawn: {renderings[k]}",)
-            history.append(Round(codes[k], renderings[k], *said.get(k, unseen)))
+            heard = said[k] if k in said else (not_drawn(renderings[k]),)
+            history.append(Round(codes[k], renderings[k], *heard))
         active = [one for one in active if one[1][-1].reward < threshold]
         if t == rounds or not active:
             break

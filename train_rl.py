@@ -6,10 +6,12 @@ One step: the policy writes G programs for each of P pictures. The programs are 
 lists what differs, and Eq. 3-5 make a reward of the list. A program that is better than the mean of
 its G siblings becomes likelier, a worse one less likely. One base model plays several roles: with
 the adapter "policy" on it is the policy, with all adapters off the reference policy, and if
-`--judge` is an adapter of the same base (train_sft.py makes one), with that one the judge.
+`--judge` is an adapter of the same base (train_sft.py makes one), with that one the judge. With
+`--adapter` the reference policy is that adapter, frozen: where training began.
 
     python train_rl.py --task svg --reward verm                  # tiny models, minutes on 2 cores
     python train_rl.py --task svg --reward 0.5*verm+0.5*text     # rewards can be mixed
+    python train_rl.py --task svg --turns 2 --out runs/turns     # learns to revise, too
     python train_rl.py --task chart --data runs/real --preset 8b --lr 1e-5 --prompts_per_step 4
 
 The last one is QLoRA on a GPU; nobody has run it yet. A run prints a line a step and what the
@@ -17,20 +19,20 @@ held-out pictures gained. OUT gets config.json, log.csv, samples.jsonl (the prog
 step), curves.png, report.html, state.pt and checkpoint/ (the policy's adapter). The printed policy
 loss stays near 0: ratios are 1, and a group's advantages sum to 0. Its gradient teaches.
 
-Departures from the paper: (1) LoRA instead of all weights. (2) DAPO's token-level loss, over the
-tokens of the whole batch: neither micro-batches nor long completions change a token's weight.
+Departures from the paper: LoRA instead of all weights, and DAPO's loss, a mean over the tokens of
+the whole batch: neither micro-batches nor long completions change a token's weight.
 
-From data/ come: settings and the run folder (runs), pictures (build), rollouts and
-log-probabilities with a shared prompt (engine), loading (models), other rewards (metrics), the
-exact comparison (compare), curves and page (report).
+From data/ come: the run folder (runs), pictures (build), rollouts and log-probabilities (engine),
+loading (models), other rewards (metrics), choices of other papers (variants), feedback on drafts
+(turns), the log and what its columns mean (rl_run).
 """
 import re
-import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from data import runs
 from data.runs import flag
@@ -49,22 +51,36 @@ class Settings(runs.RunSettings):
     level: int = flag(1, "difficulty of the pictures that are drawn")
     data: str = flag("", "folders of pairs whose references to take instead")
     num_train: int = flag(512, "pictures to learn from, a task", "--images", positive=True)
+    adapter: str = flag("", "policy's first weights, and KL's reference; default (ours): new")
     out: str = flag("runs/rl", "run folder")
     # rollout
+    turns: int = flag(1, "1 (paper), or 2: draft, verdict, revision", positive=True, most=2)
     prompts_per_step: int = flag(8, "pictures a step (P)", "--prompts", positive=True)
     num_generations: int = flag(8, "programs a picture (G)", "--group")
+    max_completion_length: int = flag(None, "tokens; default: the preset's", positive=True)
     temperature: float = flag(1.0, "of sampling and log-probabilities", positive=True)
     # reward
     render_term: bool = flag(True, "r_rsr of Eq. 5: 1 if the code renders")
     scale: float = flag(0.0, "divides severities (published code: 50); 0: the batch's maximum")
     unreadable: str = flag("0", "an unreadable verdict is worth: 0, middle (published), or out")
+    multi_objective_aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = flag(
+        "sum_then_normalize", "of a sum of rewards: ours, or each normalised alone (GDPO)")
     # update
-    steps: int = flag(40, "steps; each has num_iterations updates")
-    num_iterations: int = flag(1, "updates a batch; the 2nd is clipped", "--epochs", positive=True)
+    steps: int = flag(40, "steps; each has num_iterations * steps_per_generation updates")
+    num_iterations: int = flag(1, "passes over a batch; 2nd: clipped", "--epochs", positive=True)
+    steps_per_generation: int = flag(1, "updates a pass, each on a part; paper: 2", positive=True)
     lr: float = flag(5e-4, "learning rate of AdamW on the adapter")
     warmup: int = flag(10, "steps in which --lr rises from 0")
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = flag(
+        "constant", "after that: constant as in the paper, or down to 0 at --steps")
     rank: int = flag(16, "rank of the policy's LoRA adapter", positive=True)
     beta: float = flag(0.01, "weight of the KL term (k3 estimate)")
+    entropy_coef: float = flag(0.0, "weight of an entropy bonus; 0 as in the paper")
+    loss_type: Literal["dapo", "grpo", "dr_grpo"] = flag(
+        "dapo", "ours: DAPO's mean over tokens; GRPO's over programs; Dr. GRPO's constant")
+    importance_sampling_level: Literal["token", "sequence"] = flag(
+        "token", "what has a ratio: paper, or GSPO (whose clip is 3e-4 and 4e-4)")
+    mask_truncated_completions: bool = flag(False, "what ran out of room teaches nothing (DAPO)")
     clip_low: float = flag(0.2, "the ratio is clipped at 1 - this")
     clip_high: float = flag(0.2, "... and at 1 + this")
     scale_rewards: bool = flag(True, "divide by the group's deviation; not in Dr. GRPO", "--divide")
@@ -83,7 +99,7 @@ import torch
 from tqdm import tqdm
 
 import visual_erm
-from data import build, engine, metrics, models, report
+from data import build, engine, metrics, models, optim, report, rl_run, turns, variants
 from data.compare import exact_verdict, fidelity_or_zero
 from data.pairs import Example
 from data.published import published, settle, worth
@@ -144,22 +160,41 @@ def parse_reward(words: str) -> list[tuple[float, str]]:
     return terms
 
 
-def score(examples: list[Example], codes: list[str], renderings: list, judge: visual_erm.VisualERM,
-          settings: Settings, scale: float | None) -> tuple[list[float], int]:
-    """Eq. 5: (r_rsr + sum of weight * reward for each program, unreadable verdicts).
+def score_terms(examples: list[Example], codes: list[str], renderings: list,
+                judge: visual_erm.VisualERM, settings: Settings,
+                scale: float | None) -> tuple[list[list[float]], int]:
+    """(for each term of --reward the rewards of what rendered, unreadable verdicts).
 
-    Code that did not render earns strictly least. Without the render term a picture still earns a
-    thousandth more than none. `scale` divides severities; None: their maximum in the batch (Eq. 4).
+    `scale` divides severities; None: their maximum in the batch (Eq. 4).
     """
     batch = [one for one in zip(examples, codes, renderings) if isinstance(one[2], Rendering)]
-    totals, unreadable = [0.0] * len(batch), 0
-    for weight, name in parse_reward(settings.reward) if batch else ():
+    terms, unreadable = [], 0
+    for _, name in parse_reward(settings.reward) if batch else ():
         rewards, failed = REWARDS[name](batch, judge=judge, encoder=settings.encoder, scale=scale,
                                         nothing=worth(settings.unreadable))
-        totals = [total + weight * reward for total, reward in zip(totals, rewards)]
+        terms.append(rewards)
         unreadable += failed
+    return terms, unreadable
+
+
+def sum_terms(terms: list[list[float]], examples: list[Example], renderings: list,
+              settings: Settings) -> list[float]:
+    """Eq. 5: r_rsr + sum of weight * reward for each program; code that did not render earns least.
+
+    Without the render term a picture still earns a thousandth more than none.
+    """
+    totals = [0.0] * sum(isinstance(drawn, Rendering) for drawn in renderings)
+    for (weight, _), rewards in zip(parse_reward(settings.reward), terms):
+        totals = [total + weight * reward for total, reward in zip(totals, rewards)]
     totals = visual_erm.add_render_term(renderings, totals, 1.0 if settings.render_term else 1e-3)
-    return settle(settings.reward, examples, renderings, totals), unreadable
+    return settle(settings.reward, examples, renderings, totals)
+
+
+def score(examples: list[Example], codes: list[str], renderings: list, judge: visual_erm.VisualERM,
+          settings: Settings, scale: float | None) -> tuple[list[float], int]:
+    """(Eq. 5 for each program, unreadable verdicts)."""
+    terms, unreadable = score_terms(examples, codes, renderings, judge, settings, scale)
+    return sum_terms(terms, examples, renderings, settings), unreadable
 
 
 # --- 2. advantages and loss ---
@@ -181,27 +216,46 @@ def group_advantages(rewards: torch.Tensor, num_generations: int,
     return centred.flatten()  # (P * G,)
 
 
+def advantages_of(rewards: torch.Tensor, terms: list[list[float]], batch: "Batch",
+                  settings: Settings) -> torch.Tensor:
+    """Advantages (B,) of the sums `rewards` (B,) or (GDPO) of each of their `terms`, r_rsr too."""
+    if settings.multi_objective_aggregation == "sum_then_normalize":
+        return group_advantages(rewards, settings.num_generations, settings.scale_rewards)
+    rendered = [float(isinstance(drawn, Rendering)) for drawn in batch.renderings]
+    parts = [(1.0, rendered)] if settings.render_term else []
+    for (weight, name), earned in zip(parse_reward(settings.reward), terms):
+        alone = visual_erm.add_render_term(batch.renderings, earned, 0.0)
+        parts.append((weight, settle(name, batch.examples, batch.renderings, alone)))
+    each = [group_advantages(rewards.new_tensor(part), settings.num_generations)
+            for _, part in parts]
+    return variants.normalize_then_sum(torch.stack(each), [weight for weight, _ in parts])
+
+
 def grpo_loss(log_p: torch.Tensor, old_log_p: torch.Tensor, ref_log_p: torch.Tensor,
-              advantages: torch.Tensor, mask: torch.Tensor, tokens: int, beta: float,
-              clip_low: float, clip_high: float) -> tuple[torch.Tensor, dict]:
+              advantages: torch.Tensor, weights: torch.Tensor, tokens: int, beta: float,
+              clip_low: float, clip_high: float, level: str = "token") -> tuple[torch.Tensor, dict]:
     """Eq. 6 as GRPO's clipped surrogate: the sum over a micro-batch over `tokens` of the batch.
 
     Ratio = p / p_old; the smaller of the plain and the clipped gain counts: nothing is won beyond
     the clip. k3 = exp(d) - d - 1 with d = log p_ref - log p estimates the KL, never below 0.
+    `weights` (b, T) is the mask, if every token counts the same (`variants.token_weights`).
     """
-    ratio = torch.exp(log_p - old_log_p)  # (b, T)
-    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)  # (b, T)
-    gain = torch.minimum(ratio * advantages[:, None], clipped * advantages[:, None])  # (b, T)
+    log_ratio, mask = log_p - old_log_p, weights > 0  # (b, T)
+    if level == "sequence":
+        log_ratio = variants.sequence_log_ratio(log_ratio, mask)  # (b, 1)
+    ratio = torch.exp(log_ratio)
+    clipped = ratio.clamp(1 - clip_low, 1 + clip_high)
+    gain = torch.minimum(ratio * advantages[:, None], clipped * advantages[:, None])
     d = ref_log_p - log_p  # (b, T)
     k3 = torch.exp(d) - d - 1  # (b, T)
-    policy_loss = -(gain * mask).sum() / tokens  # minus: optimisers minimise
-    kl = (k3 * mask).sum() / tokens
+    policy_loss = -(gain * weights).sum() / tokens  # minus: optimisers minimise
+    kl = (k3 * weights).sum() / tokens
     clip_frac = ((ratio != clipped) * mask).sum() / tokens
     stats = {"policy_loss": policy_loss.item(), "kl": kl.item(), "clip_frac": clip_frac.item()}
     return policy_loss + beta * kl, stats
 
 
-# --- 3. the five calls of the loop; the third is `score` ---
+# --- 3. three calls of the loop ---
 
 
 class NotFinite(InputError):
@@ -210,132 +264,110 @@ class NotFinite(InputError):
 
 @dataclass
 class Batch:
-    """What travels through a step: B = P * G programs, siblings together."""
+    """What travels through a step: B = P * G programs of a turn, siblings together."""
 
     examples: list[Example]  # each picture G times
-    inputs: dict  # of the P prompts
+    inputs: dict  # of the prompts: P, or B of a second turn
     completions: torch.Tensor  # (B, T) token ids
     mask: torch.Tensor  # (B, T) 1 for real tokens
+    truncated: torch.Tensor  # (B,) True for those that ran out of room
     codes: list[str]
     renderings: list  # Rendering or RenderError
+    old_log_probs: torch.Tensor  # (B, T)
     ref_log_probs: torch.Tensor  # (B, T)
+    siblings: int  # programs a prompt: G, or 1
 
 
-def sample_programs(model, processor, pictures: list[Example], settings: Settings, preset: dict):
-    """Call 1: G programs for each picture: (inputs, completions, mask, codes)."""
+def sample_programs(model, processor, pictures: list[Example], settings: Settings, preset: dict,
+                    drafts: list[tuple[str, str]] | None = None) -> tuple:
+    """Call 1: G programs a picture: (inputs, completions, mask, truncated, codes)."""
     model.eval()  # the reference policy of call 2 wants that, too
-    inputs, completions, mask = engine.rollout(
-        model, processor, pictures, settings.num_generations, preset, settings.temperature)
+    siblings = 1 if drafts else settings.num_generations  # a draft (code, feedback): one revision
+    inputs, completions, mask = engine.rollout(model, processor, pictures, siblings, preset,
+                                               settings.temperature, drafts)
     answers = engine.decode(processor, completions, mask)
-    tasks = [picture.task for picture in pictures for _ in range(settings.num_generations)]
-    return inputs, completions, mask, list(map(extract_code, tasks, answers))
+    tasks = [picture.task for picture in pictures for _ in range(siblings)]
+    truncated = engine.truncated(processor, completions, mask)
+    return inputs, completions, mask, truncated, list(map(extract_code, tasks, answers))
 
 
 def render_programs(model, pictures: list[Example], sampled: tuple, settings: Settings) -> Batch:
-    """Call 2: render; meanwhile the reference policy (all adapters off) scores the programs."""
-    inputs, completions, mask, codes = sampled
-    examples = [picture for picture in pictures for _ in range(settings.num_generations)]
-    ref_log_probs = torch.zeros(completions.shape, device=completions.device)
-    with ThreadPoolExecutor(1) as thread:
+    """Call 2: render; meanwhile the reference policy scores the programs."""
+    inputs, completions, mask, truncated, codes = sampled
+    siblings = len(codes) // len(pictures)
+    examples = [picture for picture in pictures for _ in range(siblings)]
+
+    def log_probs(wanted):
+        found = torch.zeros(completions.shape, device=completions.device)
+        parts = engine.micro_batches(inputs, mask, siblings, settings.micro_batch_size)
+        for rows in parts if wanted else ():
+            found[rows] = engine.log_probs(model, inputs, completions, mask, rows, siblings,
+                                           settings.temperature)
+        return found
+
+    with ThreadPoolExecutor(1) as thread, torch.no_grad():
         drawing = thread.submit(draw_alike, examples, codes)
-        if settings.beta:
-            with torch.no_grad(), model.disable_adapter():
-                for rows in micro_batches(inputs, mask, settings):
-                    ref_log_probs[rows] = engine.log_probs(
-                        model, inputs, completions, mask, rows, settings.num_generations,
-                        settings.temperature)
+        # Where a batch is split, the policy is another one after the first part.
+        old_log_probs = log_probs(settings.steps_per_generation > 1)
+        with models.reference_policy(model):
+            ref_log_probs = log_probs(settings.beta)
         renderings = drawing.result()
-    return Batch(examples, inputs, completions, mask, codes, renderings, ref_log_probs)
+    return Batch(examples, inputs, completions, mask, truncated, codes, renderings, old_log_probs,
+                 ref_log_probs, siblings)
 
 
-def update(model, optimizer, batch: Batch, advantages: torch.Tensor, settings: Settings) -> dict:
-    """Call 4 (Eq. 6): the numbers of its last iteration. Raises NotFinite.
+def update(model, optimizer, episode: list[Batch], advantages: torch.Tensor,
+           settings: Settings) -> dict:
+    """Call 4 (Eq. 6): the numbers of its last pass over the batch. Raises NotFinite.
 
-    In the first iteration the sampling policy is the policy itself: its log p are the old ones.
+    `episode`: the batch of each turn, all with the same advantages (B,). In the first pass the
+    sampling policy is the policy itself: its log p are the old ones.
     """
     model.train()
-    weights = optimizer.param_groups[0]["params"]
-    old_log_probs = torch.zeros(batch.mask.shape, device=batch.mask.device)
+    masks = [turn.mask for turn in episode]
+    if settings.mask_truncated_completions:
+        masks = [turn.mask * ~turn.truncated[:, None] for turn in episode]
+    longest, parts = settings.max_completion_length, settings.steps_per_generation
+    weights, tokens = variants.token_weights(masks, settings.loss_type, longest)
+    tokens = tokens / parts  # a token weighs the same in each part
     for iteration in range(settings.num_iterations):
-        stats = {"policy_loss": 0.0, "kl": 0.0, "clip_frac": 0.0}
-        for rows in micro_batches(batch.inputs, batch.mask, settings):
-            log_p = engine.log_probs(model, batch.inputs, batch.completions, batch.mask, rows,
-                                     settings.num_generations, settings.temperature)
-            if iteration == 0:
-                old_log_probs[rows] = log_p.detach()
-            ref_log_p = batch.ref_log_probs[rows] if settings.beta else log_p.detach()
-            loss, parts = grpo_loss(log_p, old_log_probs[rows], ref_log_p, advantages[rows],
-                                    batch.mask[rows], batch.mask.sum(), settings.beta,
-                                    settings.clip_low, settings.clip_high)
-            loss.backward()
-            stats = {name: value + parts[name] for name, value in stats.items()}
-        norm = torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        if not torch.isfinite(norm):  # a loss that is no number shows here, too
-            raise NotFinite("The gradient is not finite; the last good state is state.pt in "
-                            f"{settings.out}. Lower --lr and go on with --resume.")
-        optimizer.step()
-        optimizer.zero_grad()
-    return stats | {"grad_norm": norm.item()}
+        stats = dict.fromkeys(("policy_loss", "kl", "clip_frac", "entropy"), 0.0)
+        for part in torch.arange(len(advantages)).chunk(parts):
+            fresh = iteration == 0 and parts == 1
+            for turn, weight in zip(episode, weights):
+                for rows in engine.micro_batches(turn.inputs, turn.mask, turn.siblings,
+                                                 settings.micro_batch_size, rows=part):
+                    found = backward(model, turn, rows, advantages[rows], weight[rows], tokens,
+                                     fresh, settings)
+                    stats = {name: value + found[name] for name, value in stats.items()}
+            policy = optimizer.param_groups[0]["params"]
+            norm = torch.nn.utils.clip_grad_norm_(policy, 1.0)
+            if not torch.isfinite(norm):  # a loss that is no number shows here, too
+                raise NotFinite("The gradient is not finite; the last good state is state.pt in "
+                                f"{settings.out}. Lower --lr and go on with --resume.")
+            optimizer.step()
+            optimizer.zero_grad()
+    stats = {name: value / parts for name, value in stats.items()}
+    return stats | {"grad_norm": norm.item(), "lr": optimizer.param_groups[0]["lr"]}
 
 
-def micro_batches(inputs: dict, mask: torch.Tensor, settings: Settings) -> list[torch.Tensor]:
-    """Indices into B, so many at a time as fit in memory; siblings together if they can be."""
-    return engine.micro_batches(inputs, mask, settings.num_generations, settings.micro_batch_size)
+def backward(model, turn: Batch, rows: torch.Tensor, advantages: torch.Tensor,
+             weights: torch.Tensor, tokens: torch.Tensor, fresh: bool, settings: Settings) -> dict:
+    """Add the gradient of the programs `rows` of a turn; `fresh`: before the first update."""
+    log_p, entropy = engine.log_probs(model, turn.inputs, turn.completions, turn.mask, rows,
+                                      turn.siblings, settings.temperature, entropy=True)
+    if fresh:
+        turn.old_log_probs[rows] = log_p.detach()
+    ref_log_p = turn.ref_log_probs[rows] if settings.beta else log_p.detach()
+    loss, stats = grpo_loss(
+        log_p, turn.old_log_probs[rows], ref_log_p, advantages, weights, tokens, settings.beta,
+        settings.clip_low, settings.clip_high, settings.importance_sampling_level)
+    entropy = (entropy * (weights > 0)).sum() / tokens
+    (loss - settings.entropy_coef * entropy).backward()
+    return stats | {"entropy": entropy.item()}
 
 
-# Call 5 writes a row of log.csv: reward (mean), render_rate (%), unreadable (verdicts),
-# zero_std_groups (of equal rewards, which teach nothing), completion_length (tokens), policy_loss
-# and kl (terms of Eq. 6), clip_frac (of tokens), grad_norm (before the cut to 1), seconds. On held-
-# out pictures, sampled: eval_render_rate, eval_reward (at a fixed scale), fidelity, also by task;
-# greedy_fidelity is of the likeliest programs.
-COLUMNS = ("step", "reward", "render_rate", "unreadable", "zero_std_groups", "completion_length",
-           "policy_loss", "kl", "clip_frac", "grad_norm", "sample_s", "reward_s", "update_s",
-           "eval_render_rate", "eval_reward", "fidelity", *visual_erm.CATEGORIES, "greedy_fidelity")
-SHOWN = ("step", "reward", "render_rate", "unreadable", "completion_length", "kl", "grad_norm")
-
-
-def log_row(step: int, batch: Batch, rewards: torch.Tensor, unreadable: int, stats: dict,
-            clock: list[float], settings: Settings) -> dict:
-    """Call 5: the row of log.csv."""
-    grouped = rewards.view(-1, settings.num_generations)
-    rendered = sum(isinstance(drawn, Rendering) for drawn in batch.renderings)
-    seconds = [after - before for before, after in zip(clock, clock[1:])]
-    row = {"step": step, "reward": rewards.mean().item(), "unreadable": unreadable}
-    row["render_rate"] = 100 * rendered / len(batch.renderings)
-    row["zero_std_groups"] = int((grouped == grouped[:, :1]).all(1).sum())
-    row["completion_length"] = batch.mask.sum(1).float().mean().item()
-    return row | stats | dict(zip(("sample_s", "reward_s", "update_s"), seconds))
-
-
-# --- 4. held-out pictures ---
-
-
-def draw_held(policy: models.Chat, held: list[Example], seed: int, temperature: float) -> tuple:
-    """(codes, renderings, fidelities) of a program a picture; temperature 0: the likeliest."""
-    torch.manual_seed(seed)  # the same random numbers at every step
-    renderings = draw_alike(held, codes := engine.write_programs(policy, held, temperature))
-    points = [fidelity_or_zero(a.scene, b.scene) for a, b in zip(held, renderings)]
-    return codes, renderings, points
-
-
-def evaluate(policy: models.Chat, held: list[Example], judge: visual_erm.VisualERM,
-             settings: Settings) -> tuple[dict, list[tuple[str, float, float]]]:
-    """({column: value}, [(code, reward, fidelity)] of the sampled programs)."""
-    codes, renderings, points = draw_held(policy, held, settings.seed, settings.temperature)
-    scale = settings.scale or visual_erm.SCALE  # constant, or steps could not be compared
-    rewards, _ = score(held, codes, renderings, judge, settings, scale)
-    _, _, greedy = draw_held(policy, held, settings.seed, 0.0)
-    rendered = sum(isinstance(drawn, Rendering) for drawn in renderings)
-    columns = {"eval_reward": sum(rewards) / len(held), "fidelity": sum(points) / len(held),
-               "greedy_fidelity": sum(greedy) / len(held),
-               "eval_render_rate": 100 * rendered / len(held)}
-    for task in settings.task.split(","):
-        of_task = [point for one, point in zip(held, points) if one.task == task]
-        columns[task] = sum(of_task) / len(of_task)
-    return columns, list(zip(codes, rewards, points))
-
-
-# --- 5. the run ---
+# --- 4. the run ---
 
 
 def load_roles(settings: Settings, preset: dict) -> tuple[models.Chat, visual_erm.VisualERM]:
@@ -345,55 +377,25 @@ def load_roles(settings: Settings, preset: dict) -> tuple[models.Chat, visual_er
     A judge with weights of its own or behind a URL stays apart: two 8B models in 4 bits need some
     15 GB before the first activation, one and an adapter 9.
     """
-    policy = models.Chat(models.trainable(settings.model or preset["model"]), preset)
+    policy = models.Chat(models.trainable(settings.model, preset, settings.adapter), preset)
     if preset["quantize"]:  # memory is short: recompute activations in the backward pass
         policy.model.gradient_checkpointing_enable({"use_reentrant": False})
-    policy.model = models.add_adapter(policy.model, preset, settings.rank, "policy")
+    policy.model = models.add_adapter(policy.model, preset, settings.rank, "policy",
+                                      settings.adapter)
+    if settings.adapter and settings.beta:  # Eq. 6 keeps the policy near where it began
+        policy.model.load_adapter(models.find_folder(settings.adapter), "reference")
     judge = visual_erm.VisualERM(settings.judge or preset["judge"], preset, share_with=policy,
                                  patience=600)
     return policy, judge
 
 
-def save_state(out: Path, model, optimizer, step: int, stages: dict) -> None:
-    """Everything that a resumed run needs."""
-    policy = {name: p.detach() for name, p in model.named_parameters() if ".policy." in name}
-    with runs.replacing(out / "state.pt") as path:
-        torch.save({"step": step, "policy": policy, "optimizer": optimizer.state_dict(),
-                    "stages": stages}, path)
-
-
-def load_state(out: Path, model, optimizer) -> tuple[int, dict]:
-    """(step, stages) of the last state, put into model and optimizer."""
-    state = torch.load(out / "state.pt", weights_only=True, map_location=model.device)
-    model.load_state_dict(state["policy"], strict=False)
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"], state["stages"]
-
-
-def finish(out: Path, model, held: list[Example], stages: dict, judge: visual_erm.VisualERM,
-           log: runs.Log, reward: str) -> None:
-    """checkpoint/ (the adapter, as peft writes it), curves.png and report.html."""
-    model.save_pretrained(out / "checkpoint.tmp", selected_adapters=["policy"])
-    shutil.rmtree(out / "checkpoint", ignore_errors=True)
-    (out / "checkpoint.tmp" / "policy").replace(out / "checkpoint")  # a folder for each adapter
-    shutil.rmtree(out / "checkpoint.tmp")
-    report.curves(out / "curves.png", log.rows(), {
-        f"reward in training: {reward}": ["reward"],
-        "held-out reward, fixed scale": ["eval_reward"],
-        "fidelity (0-100)": ["fidelity", "greedy_fidelity"]},
-        labels={"fidelity": "sampled programs", "greedy_fidelity": "likeliest programs"})
-    report.stages_report(out / "report.html", held, stages, judge, reward)
-
-
 def check(settings: Settings) -> None:
     """Raises InputError for settings that cannot work."""
-    if unknown := [task for task in settings.task.split(",") if task not in visual_erm.CATEGORIES]:
-        raise InputError(f"--task {unknown[0]!r} is unknown; choose among "
-                         f"{', '.join(visual_erm.CATEGORIES)}.")
+    build.check_pictures(settings.task, settings.level)
     parse_reward(settings.reward)
     worth(settings.unreadable)
-    if settings.level not in build.SIZES:
-        raise InputError(f"--level {settings.level} does not exist; choose 1, 2 or 3.")
+    if settings.prompts_per_step % settings.steps_per_generation:
+        raise InputError("--steps_per_generation must divide --prompts_per_step.")
     if settings.num_generations < 2:
         raise InputError("--num_generations must be at least 2: siblings are compared.")
 
@@ -402,7 +404,9 @@ def check(settings: Settings) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Train a policy."""
     settings = runs.parse(Settings, argv, __doc__)
-    preset = models.choose_preset(settings.preset)
+    preset = dict(models.choose_preset(settings.preset))
+    settings.max_completion_length = settings.max_completion_length or preset["code_tokens"]
+    preset["code_tokens"] = settings.max_completion_length
     check(settings)
     with runs.run_folder(settings, free=("steps", "lr")) as out:
         train_policy(settings, preset, out)
@@ -418,24 +422,20 @@ def train_policy(settings: Settings, preset: dict, out: Path) -> None:
     train, held = build.train_and_held(
         settings.task.split(","), settings.data, settings.level, settings.seed, settings.num_train,
         settings.eval_images, preset)
-    first, stages = (0, {})
-    if (out / "state.pt").exists():  # run_folder leaves it only to --resume
-        first, stages = load_state(out, model, optimizer)
-    log = runs.Log(out / "log.csv", COLUMNS, first if stages else -1, settings.report_to)
+    first, stages = rl_run.load_state(out, model, optimizer)
+    log = runs.Log(out / "log.csv", rl_run.COLUMNS, first if stages else -1, settings.report_to)
     print(f"{len(train)} pictures to learn from, {len(held)} held out; the policy's adapter has "
           f"{sum(p.numel() for p in weights) / 1e6:.2f}M weights", flush=True)
 
     def look(step: int) -> dict:
         """Score the held-out pictures and remember the programs that were sampled."""
-        model.eval()
-        columns, stages[step] = evaluate(policy, held, judge, settings)
-        values = ", ".join(f"{name} {value:.3g}" for name, value in columns.items())
-        tqdm.write(f"step {step} held-out: {values}")
+        columns, stages[step] = rl_run.evaluate(policy, held, judge, score, settings)
+        tqdm.write(f"step {step} held-out: {rl_run.shown(columns)}")
         return columns
 
     if not stages:
         log.write({"step": 0} | look(0))  # first the row, then the state
-        save_state(out, model, optimizer, 0, stages)
+        rl_run.save_state(out, model, optimizer, 0, stages)
     steps = tqdm(range(first + 1, settings.steps + 1), initial=first, total=settings.steps)
     last = first  # the last step whose update is done
     with runs.FinishStep() as stop:
@@ -452,25 +452,36 @@ def train_policy(settings: Settings, preset: dict, out: Path) -> None:
 
                 # 2. Render them; the reference policy scores them meanwhile.
                 batch = render_programs(model, pictures, sampled, settings)
+                episode, row, drafts, missed = [batch], {}, None, 0
+                if settings.turns > 1:  # Eq. 8-9: a verdict on each draft, a revision of it
+                    said, answered = turns.feedback(batch.examples, batch.renderings, judge)
+                    earned, missed = score(batch.examples, batch.codes, batch.renderings, answered,
+                                           settings, settings.scale or None)
+                    row["draft_reward"] = sum(earned) / len(earned)
+                    drafts, asked = list(zip(batch.codes, said)), batch.examples
+                    sampled = sample_programs(model, processor, asked, settings, preset, drafts)
+                    batch = render_programs(model, asked, sampled, settings)
+                    episode.append(batch)
 
                 # 3. Reward them (Eq. 3-5) and compare within each group.
-                rewards, unreadable = score(batch.examples, batch.codes, batch.renderings, judge,
-                                            settings, settings.scale or None)
+                terms, unreadable = score_terms(batch.examples, batch.codes, batch.renderings,
+                                                judge, settings, settings.scale or None)
+                rewards = sum_terms(terms, batch.examples, batch.renderings, settings)
                 rewards = torch.tensor(rewards, device=model.device)  # (B,)
-                advantages = group_advantages(rewards, settings.num_generations,
-                                              settings.scale_rewards)
+                advantages = advantages_of(rewards, terms, batch, settings)
                 clock.append(time.perf_counter())
 
                 # 4. Update the policy (Eq. 6).
-                warm = min(1.0, step / max(1, settings.warmup))
-                optimizer.param_groups[0]["lr"] = settings.lr * warm
-                stats = update(model, optimizer, batch, advantages, settings)
+                optimizer.param_groups[0]["lr"] = optim.learning_rate(
+                    settings.lr, settings.lr_scheduler_type, step, settings.steps, settings.warmup)
+                stats = update(model, optimizer, episode, advantages, settings)
                 clock.append(time.perf_counter())
                 last = step
 
                 # 5. Log.
-                row = log_row(step, batch, rewards, unreadable, stats, clock, settings)
-                tqdm.write(" ".join(f"{name} {row[name]:.3g}" for name in SHOWN))
+                row |= rl_run.log_row(step, episode, rewards, unreadable + missed, stats, clock,
+                                      settings.num_generations)
+                tqdm.write(" ".join(f"{name} {row[name]:.3g}" for name in rl_run.SHOWN))
                 try:
                     if step % settings.eval_every == 0 or step == settings.steps:
                         row |= look(step)
@@ -478,22 +489,17 @@ def train_policy(settings: Settings, preset: dict, out: Path) -> None:
                     log.write(row)
                 runs.write_jsonl(out / "samples.jsonl", report.samples_rows(
                     step, settings.num_generations, picked, batch.codes, batch.renderings,
-                    rewards.tolist(), advantages.tolist()))
+                    rewards.tolist(), advantages.tolist(), drafts))
                 if step in stages or stop.asked:
-                    save_state(out, model, optimizer, step, stages)
+                    rl_run.save_state(out, model, optimizer, step, stages)
                 if stop.asked:
                     raise KeyboardInterrupt(f"Stopped after step {step}; go on with --resume.")
         except NotFinite:
             raise  # the state before it is kept: from there a lower --lr takes another way
         except InputError:  # a judge that stays silent: what was learned is kept
-            save_state(out, model, optimizer, last, stages)
+            rl_run.save_state(out, model, optimizer, last, stages)
             raise
-    finish(out, model, held, stages, judge, log, settings.reward)
-    scores = [row for row in log.rows() if row["fidelity"]]
-    for column in ("eval_reward", "fidelity", "greedy_fidelity"):
-        print(f"{column} on {len(held)} held-out pictures: {scores[0][column]} -> "
-              f"{scores[-1][column]}")
-    print(f"Wrote {out / 'checkpoint'}, {out / 'curves.png'} and {out / 'report.html'}.")
+    rl_run.finish(out, model, log.rows(), held, stages, judge, settings.reward)
 
 
 if __name__ == "__main__":

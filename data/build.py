@@ -120,6 +120,14 @@ def reference_examples(pairs: list[Pair], preset: dict) -> Iterator[Example]:
                 tqdm.write(f"{example.id} is left out: its own code cannot be drawn ({drawn}).")
 
 
+def check_pictures(task: str, level: int) -> None:
+    """Raises InputError if `task` (several, with commas between) or `level` does not exist."""
+    if unknown := [name for name in task.split(",") if name not in TASKS]:
+        raise InputError(f"--task {unknown[0]!r} is unknown; choose among {', '.join(TASKS)}.")
+    if level not in SIZES:
+        raise InputError(f"--level {level} does not exist; choose 1, 2 or 3.")
+
+
 def train_and_held(tasks: list[str], data: str, level: int, seed: int, num_train: int,
                    num_held: int, preset: dict) -> tuple[list[Example], list[Example]]:
     """(examples to learn from, examples held out), so many of each task.
@@ -378,10 +386,7 @@ def _build(settings: Settings, out: Path) -> dict[str, int]:
 
 def check(settings: Settings) -> None:
     """Raises InputError for settings that do not fit together."""
-    if unknown := [task for task in settings.task.split(",") if task not in TASKS]:
-        raise InputError(f"unknown task {unknown[0]!r}; choose among {', '.join(TASKS)}")
-    if settings.level not in SIZES:
-        raise InputError(f"there is no level {settings.level}; choose 1, 2 or 3")
+    check_pictures(settings.task, settings.level)
     if settings.source not in ("edit", "infer"):
         raise InputError(f"--source is edit or infer, not {settings.source!r}; public sets are "
                          "named by --programs")

@@ -58,15 +58,21 @@ def prompt_positions(base: torch.nn.Module, prompt: dict) -> tuple[torch.Tensor,
 
 @torch.no_grad()
 def rollout(model: torch.nn.Module, processor: ProcessorMixin, examples: list[Example],
-            num_generations: int, preset: dict, temperature: float) \
+            num_generations: int, preset: dict, temperature: float,
+            drafts: list[tuple[str, str]] | None = None) \
         -> tuple[dict, torch.Tensor, torch.Tensor]:
     """G sampled programs for each example: (inputs of P prompts, completions and mask (B, T)).
 
-    About as many programs at once as the preset's `sample_batch` says, never a part of a group.
-    Each prompt is read once; its keys and values serve all G. A program that has ended leaves the
-    batch. The stop token is part of a completion (mask 1), or it would never be trained.
+    With `drafts`, (code, feedback) for each example, they are revisions of these (Eq. 9). About as
+    many programs at once as the preset's `sample_batch` says, never a part of a group. Each prompt
+    is read once; its keys and values serve all G. A program that has ended leaves the batch. The
+    stop token is part of a completion (mask 1), or it would never be trained.
     """
-    conversations = [code_messages(one.task, fit(one.image, preset["canvas"])) for one in examples]
+    canvas = preset["canvas"]
+    conversations = [code_messages(one.task, fit(one.image, canvas)) for one in examples]
+    if drafts:
+        conversations = [revise_messages(one.task, fit(one.image, canvas), *draft)
+                         for one, draft in zip(examples, drafts)]
     inputs = processor.apply_chat_template(
         conversations, tokenize=True, add_generation_prompt=True, return_dict=True,
         return_tensors="pt", processor_kwargs={"padding": True, "padding_side": "left"})
@@ -123,16 +129,17 @@ def decode(processor: ProcessorMixin, completions: torch.Tensor, mask: torch.Ten
 
 
 def micro_batches(inputs: dict, mask: torch.Tensor, num_generations: int, most: int,
-                  tokens: int = 10_000) -> list[torch.Tensor]:
-    """Indices into B for `log_probs`, in order: at most `most` programs a part.
+                  tokens: int = 10_000, rows: torch.Tensor | None = None) -> list[torch.Tensor]:
+    """Indices into B for `log_probs`, in order: at most `most` programs a part; of `rows` only.
 
     The sequences of a part have at most `tokens` tokens, prompts and padding included, unless one
     program alone has more. Eight siblings of 1,000 tokens share one prompt so, and eight of 4,000,
     which would not fit on a card of 24 GB, stand in several parts.
     """
     start, parts, part, sums = inputs["input_ids"].shape[1], [], [], {}
-    for row, length in enumerate(mask.sum(1).tolist()):
-        picture = row // num_generations
+    lengths = mask.sum(1).tolist()
+    for row in range(len(lengths)) if rows is None else rows.tolist():
+        length, picture = lengths[row], row // num_generations
         longer = sums | {picture: sums.get(picture, start) + length}
         if part and (len(part) == most or len(longer) * max(longer.values()) > tokens):
             parts.append(part)
@@ -142,10 +149,19 @@ def micro_batches(inputs: dict, mask: torch.Tensor, num_generations: int, most: 
     return [torch.tensor(part, device=mask.device) for part in [*parts, part]]
 
 
+def truncated(processor: ProcessorMixin, completions: torch.Tensor,
+              mask: torch.Tensor) -> torch.Tensor:
+    """Whether each completion (B, T) ran out of room before its stop token: (B,)."""
+    last = completions.gather(1, mask.sum(1, keepdim=True) - 1)[:, 0]  # (B,)
+    return last != processor.tokenizer.eos_token_id
+
+
 def log_probs(model: torch.nn.Module, inputs: dict, completions: torch.Tensor, mask: torch.Tensor,
               rows: torch.Tensor, num_generations: int, temperature: float,
-              chunk: int | None = None) -> torch.Tensor:
+              chunk: int | None = None, entropy: bool = False) -> torch.Tensor:
     """log p of the completions `rows` (indices into B), 0 off the mask: (len(rows), T).
+
+    With `entropy` a pair: also the entropy of the policy, in nats, where it chose each token.
 
     Siblings share their prompt: one sequence is a prompt and then the completions of it, end to
     end, without padding. A token sees the prompt and what comes before it in its own completion,
@@ -184,13 +200,15 @@ def log_probs(model: torch.nn.Module, inputs: dict, completions: torch.Tensor, m
     before = torch.where(place == 0, 0, before) + start - 1
     real = owner >= 0
     states = hidden.gather(1, before[:, :, None].expand(-1, -1, hidden.shape[2]))[real]
-    found = _token_log_probs(base.lm_head, states, tokens[real], temperature, chunk)
-    empty = torch.zeros(completions.shape, device=hidden.device)
-    return empty.index_put((owner[real], place[real]), found)
+    found = _token_log_probs(base.lm_head, states, tokens[real], temperature, chunk, entropy)
+    empty, at = torch.zeros(completions.shape, device=hidden.device), (owner[real], place[real])
+    if entropy:
+        return empty.index_put(at, found[0]), empty.index_put(at, found[1])
+    return empty.index_put(at, found)
 
 
-def _token_log_probs(head: Callable, states, targets, temperature, chunk=None):
-    """log p of `targets` (N,) from hidden states (N, d): (N,).
+def _token_log_probs(head: Callable, states, targets, temperature, chunk=None, entropy=False):
+    """log p of `targets` (N,) from hidden states (N, d): (N,); with `entropy` (2, N), that as well.
 
     `chunk` tokens meet the vocabulary at a time, and again in the backward pass: the logits of 32
     completions of 1,000 tokens would be 20 GB for 150,000 words. By default 1,024 tokens, or fewer
@@ -199,8 +217,13 @@ def _token_log_probs(head: Callable, states, targets, temperature, chunk=None):
     chunk = chunk or min(1024, 2 ** 26 // head.out_features)
 
     def of(part, words):
-        return -F.cross_entropy(head(part).float() / temperature, words, reduction="none")
+        logits = head(part).float() / temperature  # (chunk, V)
+        log_p = -F.cross_entropy(logits, words, reduction="none")
+        if not entropy:
+            return log_p
+        logs = logits.log_softmax(-1)
+        return torch.stack([log_p, -(logs.exp() * logs).sum(-1)])
 
     pieces = [checkpoint(of, part, words, use_reentrant=False)
               for part, words in zip(states.split(chunk), targets.split(chunk))]
-    return torch.cat(pieces)
+    return torch.cat(pieces, -1)

@@ -207,32 +207,67 @@ def base_of(name: str) -> tuple[str, str | None]:
         raise InputError(why_not(name, error)) from error
 
 
-def trainable(name: str) -> str:
-    """`name`, if training can begin with that model. Raises InputError for adapters and URLs."""
-    if is_url(name):
-        raise InputError(f"A model behind a URL cannot be trained: {name}; give a folder or a hub "
-                         "name.")
-    base, adapter = base_of(name)
+def trainable(name: str, preset: dict, adapter: str = "") -> str:
+    """The model that training begins with: `name`, else the base of `adapter`, else the preset's.
+
+    Raises InputError for an adapter in the place of the model, the other way round, and URLs.
+    """
+    if is_url(name or adapter):
+        raise InputError(f"A model behind a URL cannot be trained: {name or adapter}; give a "
+                         "folder or a hub name.")
     if adapter:
-        raise InputError(f"{name} is an adapter, and training begins with a model that has weights "
-                         f"of its own; give its base, {base}, or merge them first (peft's "
-                         "merge_and_unload).")
+        base, found = base_of(adapter)
+        if not found:
+            raise InputError(f"--adapter {adapter} holds no adapter (adapter_config.json); weights "
+                             "of a whole model are given as --model.")
+        name = name or base
+    name = name or preset["model"]
+    base, found = base_of(name)
+    if found:
+        raise InputError(f"{name} is an adapter, and --model is a model that has weights of its "
+                         f"own; give its base, {base}, to go on with --adapter {name}, or merge "
+                         "them first (python -m data.merge).")
     return name
 
 
-def add_adapter(model: torch.nn.Module, preset: dict, rank: int, name: str) -> torch.nn.Module:
-    """`model` as a peft model with a new LoRA adapter `name` on the preset's layers.
+def add_adapter(model: torch.nn.Module, preset: dict, rank: int, name: str,
+                folder: str = "") -> torch.nn.Module:
+    """`model` as a peft model with a LoRA adapter `name`: a new one, or that of `folder`.
 
-    Only the adapter is trained. Raises InputError if there are no such layers.
+    A new one is of `rank`, on the preset's layers. Only the adapter is trained. Raises InputError
+    if there are no such layers, or the adapter is broken or of another base.
     """
-    from peft import LoraConfig, get_peft_model
+    from peft import LoraConfig, PeftModel, get_peft_model
 
+    if folder:
+        try:
+            return PeftModel.from_pretrained(model, find_folder(folder), adapter_name=name,
+                                             is_trainable=True)
+        except BROKEN as error:
+            raise InputError(why_not(folder, error)) from error
     lora = LoraConfig(r=rank, lora_alpha=rank, target_modules=preset["adapt"])
     try:
         return get_peft_model(model, lora, adapter_name=name)
     except (ValueError, re.error) as error:
         raise InputError(f"{preset['adapt']!r} names no layers that an adapter can train "
                          f"({in_one_line(error)}).") from error
+
+
+@contextmanager
+def reference_policy(model: torch.nn.Module) -> Iterator[None]:
+    """The peft `model` as the reference policy of Eq. 6: what the policy was when training began.
+
+    That is the base with all adapters off, or with its frozen adapter "reference" on.
+    """
+    if "reference" not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    model.set_adapter("reference", inference_mode=True)
+    try:
+        yield
+    finally:
+        model.set_adapter("policy")
 
 
 def choose_device(device: torch.device | str | None = None,

@@ -5,6 +5,8 @@ Small vision-language models trained from scratch stay on a plateau under AdamW 
 compare the two), but it computes in bfloat16, which most CPUs only emulate, and one matrix at a
 time: a step took 1.5 s there and takes 0.1 s here.
 """
+import math
+
 import torch
 
 # Coefficients of the quintic iteration, torch.optim.Muon's defaults.
@@ -79,3 +81,18 @@ class MuonAdamW(torch.optim.Optimizer):
         for half, saved in zip(self.halves, state["halves"]):
             half.load_state_dict(saved)
         self.param_groups = [half.param_groups[0] for half in self.halves]
+
+
+def learning_rate(highest: float, kind: str, step: int, steps: int, warmup: int) -> float:
+    """The learning rate of `step` (from 1 on): a rise over `warmup` steps, then as `kind` says.
+
+    constant: it stays; linear and cosine: it falls to nearly 0 at the last of `steps`, as with
+    transformers' schedules of these names. There the rise begins at 0; here the first step counts.
+
+    >>> [round(learning_rate(1.0, "linear", step, 6, 2), 2) for step in range(1, 7)]
+    [0.5, 1.0, 1.0, 0.75, 0.5, 0.25]
+    """
+    warm = min(1.0, step / max(1, warmup))
+    done = max(0, step - 1 - warmup) / max(1, steps - warmup)  # of the way down, in [0, 1)
+    falls = {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}
+    return highest * warm * falls[kind]

@@ -145,10 +145,12 @@ def curves(path: Path, rows: list[dict], panels: dict[str, list[str]], *,
 
 
 def samples_rows(step: int, group: int, pictures: list[int], codes: list[str], renderings: list,
-                 rewards: list[float], advantages: list[float]) -> list[dict]:
+                 rewards: list[float], advantages: list[float],
+                 drafts: list[tuple[str, str]] | None = None) -> list[dict]:
     """The rows of an RL run's samples.jsonl: the programs of a step, best first within a picture.
 
-    `pictures`: their numbers, each with `group` programs that stand together.
+    `pictures`: their numbers, each with `group` programs that stand together. `drafts`: the draft
+    that each program revises and what was said about it.
     """
     rows = []
     for n, picture in enumerate(pictures):
@@ -157,7 +159,24 @@ def samples_rows(step: int, group: int, pictures: list[int], codes: list[str], r
             error = "" if isinstance(renderings[i], Rendering) else str(renderings[i])
             rows.append({"step": step, "picture": picture, "reward": round(rewards[i], 4),
                          "advantage": round(advantages[i], 4), "error": error, "code": codes[i]})
+            if drafts:
+                rows[-1] |= dict(zip(("draft", "feedback"), drafts[i]))
     return rows
+
+
+def rl_pages(out: Path, rows: list[dict], held: list[Example], stages: dict, judge,
+             reward: str) -> None:
+    """OUT/curves.png and report.html of a finished RL run; `rows` are its log's."""
+    fidelity = ["fidelity", "greedy_fidelity"]
+    if any(row["revised_fidelity"] for row in rows):
+        fidelity.append("revised_fidelity")
+    curves(out / "curves.png", rows, {
+        f"reward in training: {reward}": ["reward"],
+        "held-out reward, fixed scale": ["eval_reward"],
+        "fidelity (0-100)": fidelity},
+        labels={"fidelity": "sampled programs", "greedy_fidelity": "likeliest programs",
+                "revised_fidelity": "revisions"})
+    stages_report(out / "report.html", held, stages, judge, reward)
 
 
 def most_changed(before: list[tuple], after: list[tuple], most: int = 4) -> dict[int, str]:

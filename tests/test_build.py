@@ -190,7 +190,7 @@ def test_public_programs_go_the_same_way(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("arguments, words", [
-    (["--task", "charts"], "unknown task 'charts'"),
+    (["--task", "charts"], "--task 'charts' is unknown"),
     (["--level", "9"], "no level 9"),
     (["--seed", "8"], "other settings"),
     (["--source", "hub"], "edit or infer, not 'hub'"),

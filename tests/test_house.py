@@ -26,7 +26,8 @@ FLOORS = (  # a file imports only from its own floor and those before it
      "data.metrics", "data.reading", "data.own"),
     ("visual_erm",),
     ("data.engine", "data.samples", "data.optim", "data.build", "data.bench", "data.hub",
-     "data.serve", "data.published"),
+     "data.serve", "data.published", "data.turns", "data.variants", "data.rl_run", "data.sft_run",
+     "data.merge"),
     ("train_sft", "train_rl", "refine", "data.teacher", "data.tiny", "data.experiments",
      "data.course", "data.score"),
 )

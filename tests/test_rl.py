@@ -16,14 +16,16 @@ from peft import LoraConfig, get_peft_model
 import train_rl
 import visual_erm
 from conftest import script, start
+from data import rl_run, variants
 from data.build import draw_examples, train_and_held
 from data.compare import compare, fidelity
 from data.engine import decode, log_probs, micro_batches, rollout
-from data.models import PRESETS, generate, load_model
+from data.models import PRESETS, generate, load_model, reference_policy
+from data.optim import learning_rate
 from data.pairs import Example
 from data.verdict import Discrepancy, InputError, Verdict
 from render import RenderError, Rendering, draw_alike, render
-from train_rl import group_advantages, grpo_loss, score
+from train_rl import group_advantages, score
 from visual_erm import VisualERM
 
 PRESET = PRESETS["tiny"] | {"code_tokens": 24}
@@ -126,6 +128,40 @@ def test_advantages_equal_trl(untrained, tmp_path, scale_rewards, divide):
     trainer.train()
     assert (group_advantages(torch.tensor(rewards), 3, divide).tolist()
             == pytest.approx(list(trainer._logs["advantages"])))
+
+
+def test_rewards_normalised_one_by_one_equal_trl(untrained, tmp_path):
+    """Eq. 5's render term and two rewards, of which the programs that do not render have none."""
+    from datasets import Dataset
+    from trl import GRPOConfig, GRPOTrainer
+
+    model, processor = load_model(str(untrained))
+    rendered, one, two = [1, 1, 0, 1, 1, 1], [.5, .1, 0, .9, .8, .8], [.2, .3, 0, .1, .1, .6]
+    trainer = GRPOTrainer(
+        model=model, processing_class=processor,
+        reward_funcs=[lambda completions, paid=paid, **_: list(map(float, paid))
+                      for paid in (rendered, one, two)],
+        train_dataset=Dataset.from_list([{"prompt": "x"}] * 2),
+        args=GRPOConfig(output_dir=str(tmp_path), max_steps=1, num_generations=3,
+                        per_device_train_batch_size=6, max_completion_length=2,
+                        multi_objective_aggregation="normalize_then_sum",
+                        reward_weights=[1.0, 0.5, 2.0], use_cpu=True, bf16=False, report_to=[],
+                        save_strategy="no", gradient_checkpointing=False))
+    trainer.train()
+    picture = draw_examples("svg", 1, 1, 0)[0]
+    drawn = [Rendering(picture.image, picture.scene) if good else RenderError("syntax", "")
+             for good in rendered]
+    batch = train_rl.Batch([picture] * 6, {}, None, None, None, [""] * 6, drawn, None, None, 3)
+    settings = train_rl.Settings(reward="0.5*oracle+2*ssim", num_generations=3,
+                                 multi_objective_aggregation="normalize_then_sum")
+    terms = [[paid[i] for i in (0, 1, 3, 4, 5)] for paid in (one, two)]
+    rewards = torch.tensor(train_rl.sum_terms(terms, [picture] * 6, drawn, settings))
+    found = train_rl.advantages_of(rewards, terms, batch, settings)
+    assert found.tolist() == pytest.approx(list(trainer._logs["advantages"]), abs=1e-5)
+    settings.multi_objective_aggregation = "sum_then_normalize"
+    plain = train_rl.advantages_of(rewards, terms, batch, settings)
+    assert torch.equal(plain, group_advantages(rewards, 3))
+    assert not torch.allclose(plain, found, atol=0.1)
 
 
 @pytest.mark.parametrize("words, expected", [
@@ -270,23 +306,31 @@ def test_pictures_reach_the_training_pass(policy, batch):
     assert (seen - unseen).abs().max() > 1e-3
 
 
-def gradients(policy, batch, micro, old=None, reference=None, advantage=None, clip=0.2):
-    """(loss, gradients of the policy) of the whole batch, taken `micro` answers at a time."""
-    model, mask = policy[0], batch[2]
-    advantage = torch.tensor([1.0, -0.5, 0.3, -1.2, 0.4, 0.8]) if advantage is None else advantage
-    total, tokens = 0.0, mask.sum()
+ADVANTAGES = torch.tensor([-1.0, 0.2, 1.3, -1.1, 0.4, 0.5])
+
+
+def turn_of(batch, old=None, reference=None, truncated=()):
+    """A Batch of 2 pictures with 3 completions each, those in `truncated` cut off."""
+    inputs, answers, mask = batch
+    cut = torch.tensor([row in truncated for row in range(len(mask))])
+    nothing = torch.zeros(mask.shape)
+    return train_rl.Batch([], inputs, answers, mask, cut, [], [],
+                          nothing.clone() if old is None else old,
+                          nothing if reference is None else reference, 3)
+
+
+def gradients(policy, turn, settings, fresh=False):
+    """(loss, gradients of the policy, stats) of a batch, `micro_batch_size` answers at a time."""
+    model, mask = policy[0], turn.mask * ~turn.truncated[:, None]
+    (weights,), tokens = variants.token_weights([mask], settings.loss_type, 24)
+    total = dict.fromkeys(("policy_loss", "kl", "clip_frac", "entropy"), 0.0)
     model.zero_grad()
-    for rows in torch.arange(6).split(micro):
-        logp = compute(policy, batch, rows.tolist())
-        loss, parts = grpo_loss(logp, logp.detach() if old is None else old[rows],
-                                logp.detach() if reference is None else reference[rows],
-                                advantage[rows], mask[rows], tokens, 0.04, clip, clip)
-        loss.backward()
-        total += loss.item()
-        # on policy all ratios are 1
-        assert old is not None or parts["clip_frac"] == 0 and parts["kl"] == 0
-    return total, {name: p.grad.clone() for name, p in model.named_parameters()
-                   if p.grad is not None}
+    for rows in torch.arange(6).split(settings.micro_batch_size):
+        stats = train_rl.backward(model, turn, rows, ADVANTAGES[rows], weights[rows], tokens, fresh,
+                                  settings)
+        total = {name: value + stats[name] for name, value in total.items()}
+    loss = total["policy_loss"] + settings.beta * total["kl"]
+    return loss - settings.entropy_coef * total["entropy"], grads_of(model), total
 
 
 @pytest.mark.parametrize("lengths, group, most, tokens, expected", [
@@ -305,60 +349,169 @@ def test_micro_batches_have_as_many_siblings_as_fit(lengths, group, most, tokens
     assert [rows.tolist() for rows in found] == expected
 
 
-def test_gradient_does_not_depend_on_the_micro_batch(policy, batch):
-    (loss, whole), (parts, split) = gradients(policy, batch, 6), gradients(policy, batch, 2)
+def grads_of(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_gradient_does_not_depend_on_the_micro_batch(policy, batch, loss_type):
+    settings = [train_rl.Settings(micro_batch_size=n, beta=0, loss_type=loss_type) for n in (6, 2)]
+    (loss, whole, stats), (parts, split, _) = (
+        gradients(policy, turn_of(batch), one, fresh=True) for one in settings)
+    assert stats["clip_frac"] == stats["kl"] == 0  # on policy all ratios are 1
     assert loss == pytest.approx(parts, abs=1e-6) and whole.keys() == split.keys()
     assert all(torch.allclose(whole[name], split[name], atol=1e-6) for name in whole)
     assert all(".policy." in name for name in whole)  # the base never gets a gradient
 
 
-@pytest.mark.parametrize("loss_type, on_policy", [("dapo", False), ("bnpo", False), ("dapo", True)])
-def test_loss_and_gradients_equal_trl(policy, batch, tmp_path, loss_type, on_policy):
-    """trl's loss types that are normalised by tokens: loss and gradients to 1e-5 absolute.
+def trl_gradients(policy, batch, rows, tmp_path, old, reference, mask, tokens, **options):
+    """(loss, gradients, mean entropy) of trl for the answers `rows`.
 
     The plain k3 term of the paper is compared; trl's own default also multiplies it by the ratio.
     """
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    model, processor = policy
-    inputs, answers, mask = batch
-    advantage = torch.tensor([-1.0, 0.2, 1.3, -1.1, 0.4, 0.5])
-    torch.manual_seed(3)
-    with torch.no_grad():
-        now = torch.cat([compute(policy, batch, [0, 1, 2]), compute(policy, batch, [3, 4, 5])])
-        old = (now + 0.3 * torch.randn_like(now)) * mask  # some ratios beyond the clip
-        with model.disable_adapter():
-            reference = compute(policy, batch, [0, 1, 2, 3, 4, 5])
-    ours, grads = gradients(policy, batch, 2, now if on_policy else old, reference, advantage)
-
+    (model, processor), (inputs, answers, _) = policy, batch
     trainer = GRPOTrainer(
         model=model, processing_class=processor, reward_funcs=lambda **_: [0.0],
         train_dataset=Dataset.from_list([{"prompt": "x"}] * 6),
         args=GRPOConfig(output_dir=str(tmp_path), beta=0.0, epsilon=0.2, epsilon_high=0.2,
-                        loss_type=loss_type, use_bias_correction_kl=False, num_generations=3,
+                        use_bias_correction_kl=False, num_generations=3,
                         per_device_train_batch_size=6, use_cpu=True, bf16=False, report_to=[],
-                        gradient_checkpointing=False, max_completion_length=24))
+                        gradient_checkpointing=False, max_completion_length=24, **options))
     trainer.current_gradient_accumulation_steps = 1
     trainer.beta = 0.04  # set late: with it trl looks for a second adapter named "default"
-    source = [0, 0, 0, 1, 1, 1]
+    source = [row // 3 for row in rows]
     patches = inputs["pixel_values"].split(inputs["image_grid_thw"].prod(1).tolist())
     prompt_ids = inputs["input_ids"][source]
-    ids = torch.cat([prompt_ids, answers], 1)
+    ids = torch.cat([prompt_ids, answers[rows]], 1)
     model.zero_grad()
-    theirs = trainer._compute_loss(trainer.model.train(), {
+    loss = trainer._compute_loss(trainer.model.train(), {
         "prompt_ids": prompt_ids, "prompt_mask": inputs["attention_mask"][source],
-        "completion_ids": answers, "completion_mask": mask, "advantages": advantage,
-        "num_items_in_batch": mask.sum(), "old_per_token_logps": None if on_policy else old,
-        "ref_per_token_logps": reference, "num_images": [1] * 6,
+        "completion_ids": answers[rows], "completion_mask": mask[rows],
+        "advantages": ADVANTAGES[rows], "num_items_in_batch": tokens,
+        "old_per_token_logps": None if old is None else old[rows],
+        "ref_per_token_logps": reference[rows], "num_images": [1] * len(rows),
         "pixel_values": torch.cat([patches[i] for i in source]),
         "image_grid_thw": inputs["image_grid_thw"][source],
         "mm_token_type_ids": (ids == processor.image_token_id).long()})
-    theirs.backward()
-    assert ours == pytest.approx(theirs.item(), abs=1e-5)
-    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    loss.backward()
+    return loss.item(), grads_of(model), trainer._metrics["train"]["entropy"][-1]
+
+
+def policies(policy, batch):
+    """(old, reference) log p: of a policy some way off, with ratios beyond the clip, and the base.
+    """
+    torch.manual_seed(3)
+    with torch.no_grad():
+        now = torch.cat([compute(policy, batch, [0, 1, 2]), compute(policy, batch, [3, 4, 5])])
+        with policy[0].disable_adapter():
+            reference = compute(policy, batch, [0, 1, 2, 3, 4, 5])
+    return (now + 0.3 * torch.randn_like(now)) * batch[2], reference
+
+
+def same(ours, theirs):
+    (loss, grads), (their_loss, found) = ours, theirs
+    assert loss == pytest.approx(their_loss, abs=1e-5)
     assert found.keys() == grads.keys() and max(g.abs().max() for g in grads.values()) > 1e-3
     assert all(torch.allclose(found[name], grads[name], atol=1e-5) for name in grads)
+
+
+@pytest.mark.parametrize("theirs, level, on_policy, truncated, entropy_coef", [
+    ("dapo", "token", False, [], 0.0), ("bnpo", "token", False, [], 0.0),
+    ("dapo", "token", True, [], 0.0), ("grpo", "token", False, [], 0.0),
+    ("dr_grpo", "token", False, [], 0.0), ("dapo", "sequence", False, [], 0.0),
+    ("grpo", "sequence", False, [], 0.0), ("dr_grpo", "sequence", False, [1, 5], 0.0),
+    ("dapo", "token", False, [1, 4], 0.0), ("grpo", "sequence", False, [0], 0.3),
+    ("dr_grpo", "token", False, [3, 4, 5], 0.0), ("dapo", "token", True, [2], 0.3),
+])
+def test_loss_and_gradients_equal_trl(policy, batch, tmp_path, theirs, level, on_policy, truncated,
+                                      entropy_coef):
+    """Every choice that both have: loss and gradients to 1e-5 absolute."""
+    old, reference = policies(policy, batch)
+    settings = train_rl.Settings(
+        beta=0.04, micro_batch_size=2, loss_type=theirs.replace("bnpo", "dapo"),
+        importance_sampling_level=level, entropy_coef=entropy_coef)
+    turn = turn_of(batch, old, reference, truncated)
+    loss, grads, stats = gradients(policy, turn, settings, fresh=on_policy)
+    mask = batch[2].clone()
+    mask[truncated] = 0
+    their_loss, found, entropy = trl_gradients(
+        policy, batch, list(range(6)), tmp_path, None if on_policy else old, reference, mask,
+        mask.sum(), loss_type=theirs, importance_sampling_level=level, entropy_coef=entropy_coef)
+    same((loss, grads), (their_loss, found))
+    assert stats["entropy"] == pytest.approx(entropy, abs=1e-5) and entropy > 1
+    assert on_policy or stats["clip_frac"] > 0
+
+
+def test_updates_on_parts_of_a_batch_equal_trl(policy, batch, tmp_path, monkeypatch):
+    """`--steps_per_generation 2`, answers that ran out of room masked: each part as trl has it."""
+    model, (_, _, mask) = policy[0], batch
+    old, reference = policies(policy, batch)
+    now = torch.cat([compute(policy, batch, [0, 1, 2]), compute(policy, batch, [3, 4, 5])]).detach()
+    steps = []
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_",
+                        lambda *_: steps.append(grads_of(model)) or torch.tensor(1.0))
+    settings = train_rl.Settings(steps_per_generation=2, micro_batch_size=2, beta=0.04,
+                                 mask_truncated_completions=True)
+    still = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.0)
+    for recent in (old, now):
+        steps.clear()
+        model.zero_grad()
+        stats = train_rl.update(model, still, [turn_of(batch, recent, reference, [4])], ADVANTAGES,
+                                settings)
+        kept = mask.clone()
+        kept[4] = 0
+        halves = [trl_gradients(policy, batch, rows, tmp_path, recent, reference, kept, kept.sum(),
+                                loss_type="dapo", steps_per_generation=2)
+                  for rows in ([0, 1, 2], [3, 4, 5])]
+        loss = stats["policy_loss"] + 0.04 * stats["kl"]
+        mean = (halves[0][0] + halves[1][0]) / 2
+        for ours, (_, theirs, _) in zip(steps, halves, strict=True):
+            same((loss, ours), (mean, theirs))
+
+
+def test_a_split_batch_remembers_the_policy_that_sampled(policy):
+    torch.manual_seed(5)
+    model, processor = policy
+    pictures = draw_examples("svg", 2, 1, 0)
+    settings = train_rl.Settings(num_generations=2, micro_batch_size=2, steps_per_generation=2)
+    sampled = train_rl.sample_programs(model, processor, pictures, settings, PRESET)
+    batch = train_rl.render_programs(model, pictures, sampled, settings)
+    with torch.no_grad():
+        now = log_probs(model, batch.inputs, batch.completions, batch.mask, torch.arange(4), 2, 1.0)
+    assert torch.allclose(batch.old_log_probs, now, atol=1e-5) and now.abs().max() > 1
+
+
+@pytest.mark.parametrize("kind, expected", [
+    ("constant", "constant_with_warmup"), ("linear", "linear"), ("cosine", "cosine")])
+def test_learning_rates_equal_those_of_transformers(kind, expected):
+    from transformers import get_scheduler
+
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    schedule = get_scheduler(expected, optimizer, num_warmup_steps=4, num_training_steps=12)
+    theirs = []
+    for _ in range(12):
+        theirs.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    ours = [learning_rate(0.3, kind, step, 12, 4) for step in range(1, 13)]
+    assert ours[4:] == pytest.approx(theirs[4:]) and ours[:4] == pytest.approx(theirs[1:5])
+
+
+@pytest.mark.parametrize("limit, expected", [(24, None), (3, True), (256, False)])
+def test_a_program_is_cut_off_if_it_ran_out_of_room(limit, expected):
+    """At temperature 1e-4 the base writes whole programs, if there is room."""
+    model, processor, _ = roles("data/tiny/base", "data/tiny/judge")
+    settings = train_rl.Settings(num_generations=2, temperature=1e-4)
+    pictures = draw_examples("svg", 4, 1, 7)
+    *_, mask, truncated, _ = train_rl.sample_programs(model, processor, pictures, settings,
+                                                      PRESETS["tiny"] | {"code_tokens": limit})
+    whole, _, whole_mask = rollout(model, processor, pictures, 2, PRESETS["tiny"], 1e-4)
+    assert truncated.tolist() == (whole_mask.sum(1) > limit).tolist()
+    assert expected is None or truncated.tolist() == [expected] * 8
+    assert mask.sum(1).max() <= limit
 
 
 # --- one base, three roles ---
@@ -394,6 +547,31 @@ def test_three_roles_share_one_base(untrained, tmp_path, batch):
             == {"policy"})
 
 
+def test_a_policy_that_goes_on_from_an_adapter(policy, untrained, tmp_path, batch):
+    """Its first weights are the adapter's, and so are the reference policy's, for good."""
+    policy[0].save_pretrained(tmp_path, selected_adapters=["policy"])
+    start = str(tmp_path / "policy")
+    settings = train_rl.Settings(adapter=start, model=str(untrained), judge=str(untrained))
+    found, judge = train_rl.load_roles(settings, PRESETS["tiny"])
+    model = found.model
+    with torch.no_grad():
+        expected = compute(policy, batch, [0, 3])
+        with policy[0].disable_adapter():
+            base = compute(policy, batch, [0, 3])
+        assert torch.allclose(compute((model,), batch, [0, 3]), expected, atol=1e-5)
+        for name, p in model.named_parameters():
+            if ".policy." in name:  # the policy learns
+                p += 0.1
+        with reference_policy(model):
+            assert torch.allclose(compute((model,), batch, [0, 3]), expected, atol=1e-5)
+        with judge._switched():  # a judge without an adapter is the base
+            assert torch.allclose(compute((model,), batch, [0, 3]), base, atol=1e-5)
+        assert not torch.allclose(compute((model,), batch, [0, 3]), expected, atol=1e-3)
+    assert not torch.allclose(base, expected, atol=1e-3)
+    trained = {name.split(".")[-2] for name, p in model.named_parameters() if p.requires_grad}
+    assert trained == {"policy"}
+
+
 def test_a_policy_in_4_bits(untrained):
     """QLoRA: the same gradients with and without recomputed activations, for the adapter alone, and
     a reference.
@@ -427,7 +605,7 @@ def test_a_policy_in_4_bits(untrained):
 
 # --- whole runs ---
 def rows(folder):
-    keep = [c for c in train_rl.COLUMNS if not c.endswith("_s")]  # seconds are never the same
+    keep = [c for c in rl_run.COLUMNS if not c.endswith("_s")]  # seconds are never the same
     return [{c: row[c] for c in keep} for row in csv.DictReader(open(folder / "log.csv"))]
 
 
@@ -521,7 +699,9 @@ def test_resume_takes_the_new_learning_rate_and_nothing_else(unbroken, tmp_path,
     (["--preset", "3b"], "no preset '3b'"),
     (["--model", "nowhere/at/all"], "no folder"), (["--level", "4"], "--level 4 does not exist"),
     (["--model", "http://localhost:1/v1"], "behind a URL cannot be trained"),
-    (["--model", "ADAPTER"], "is an adapter, and training begins"),
+    (["--model", "ADAPTER"], "go on with --adapter"),
+    (["--adapter", "data/tiny/base"], "holds no adapter"),
+    (["--steps_per_generation", "3"], "must divide --prompts_per_step"),
 ])
 def test_mistakes_get_a_sentence(capsys, tmp_path, arguments, words):
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "data/tiny/base"}')

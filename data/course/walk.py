@@ -73,7 +73,7 @@ def take_step(task: str, seed: str) -> Step:
     optimizer = torch.optim.AdamW(weights, lr=settings.lr, weight_decay=0.0)
     policy.model.eval()
     old = log_probs()
-    first = train_rl.update(policy.model, optimizer, batch, advantages, settings)
+    first = train_rl.update(policy.model, optimizer, [batch], advantages, settings)
     policy.model.eval()
     new = log_probs()
     _, second = train_rl.grpo_loss(new, old, batch.ref_log_probs, advantages, batch.mask,

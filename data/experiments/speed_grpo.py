@@ -32,6 +32,7 @@ if __name__ == "__main__":
 import torch
 
 import train_rl
+from data import rl_run
 from data.build import SIZES, draw_examples
 from data.compare import fidelity
 from data.models import PRESETS, Chat, load_model, peak_memory
@@ -90,9 +91,9 @@ def timed_step(policy: Chat, judge: VisualERM, optimizer: torch.optim.Optimizer,
     rewards = torch.tensor(rewards, device=model.device)
     advantages = train_rl.group_advantages(rewards, settings.num_generations,
                                            settings.scale_rewards)
-    stats = train_rl.update(model, optimizer, batch, advantages, settings)
+    stats = train_rl.update(model, optimizer, [batch], advantages, settings)
     tick()
-    found = train_rl.log_row(0, batch, rewards, unreadable, stats, [], settings)
+    found = rl_run.log_row(0, [batch], rewards, unreadable, stats, [], settings.num_generations)
     parts = zip(("sample_s", "reference_s", "judge_s", "update_s"), clock, clock[1:])
     return found | {name: end - start for name, start, end in parts} | {"s": clock[-1] - clock[0]}
 
