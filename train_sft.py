@@ -9,8 +9,9 @@ but for the extra labels of `--differences`.
     python train_sft.py --data runs/pairs --model data/tiny/base --out runs/judge_sft --differences
 
 It prints a line every `--log_every` steps and ends with F1h, F1s and Sc on the pairs it held out.
-OUT gets config.json, log.csv, curves.png, held.jsonl, held.json (scores and the judge's answers)
-and checkpoint/. A killed run goes on with `--resume`, to the same losses. Departures from the
+OUT gets config.json, log.csv, curves.png, held.jsonl, held.json (scores and the judge's answers),
+checkpoint/ (the last) and best/ (by F1h on the held-out pairs). A killed run goes on with
+`--resume`, to the same losses. `data.merge` makes a whole model of an adapter. Departures from the
 paper:
 
 1. LoRA instead of all weights by default, so that judge, policy and reference policy can share one
@@ -24,18 +25,16 @@ paper:
    and in hours from verdicts alone (figures in data/tiny/README.md).
 
 From data/ come: the run folder (runs), pairs on disk (pairs), what a pair asks and answers and the
-tensors of a batch (samples), scores (bench), Muon (optim).
+tensors of a batch (samples), log and states (sft_run), scores (bench), Muon (optim).
 """
 import gc
-import json
 import os
 import random
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.runs import Log, RunSettings, flag, parse, run_folder, script, write_jsonl
+from data.runs import RunSettings, flag, parse, run_folder, script, write_jsonl
 from data.verdict import InputError
 
 
@@ -45,6 +44,7 @@ class Settings(RunSettings):
     data: str = flag("runs/pairs", "folders of pairs, with commas between")
     preset: str = flag("tiny", "tiny, 2b, 4b or 8b")
     model: str = flag(None, "folder or hub name; default: the preset's")
+    adapter: str = flag("", "adapter whose training goes on; default, as in the paper: none")
     out: str = flag("runs/judge_sft", "run folder")
     # how
     full: bool = flag(False, "train all weights instead of an adapter")
@@ -71,20 +71,17 @@ if __name__ == "__main__":
 
 import torch
 from datasets import Dataset
-from tqdm import tqdm
-from transformers import PrinterCallback, ProgressCallback
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from data import bench
-from data.models import add_adapter, choose_preset, has_bfloat16, load_model, peak_memory, trainable
+from data.models import add_adapter, choose_preset, has_bfloat16, load_model, trainable
 from data.optim import MuonAdamW
 from data.pairs import Pair, hold_out, read_pairs
 from data.report import curves
 from data.samples import Sample, code_sample, judge_sample, training_batch
+from data.sft_run import Record, last_state, save_judge
 from visual_erm import VisualERM
-
-COLUMNS = ("step", "loss", "lr", "samples_per_s", "peak_gb", "f1h", "f1s", "sc")
-
 
 # --- 1. data ---
 
@@ -115,67 +112,17 @@ def make_sample(pair: Pair, settings: Settings) -> Sample:
 
 def load(settings: Settings, preset: dict) -> tuple:
     """(model, processor): the base with a LoRA adapter or, with `--full`, all of it, to train."""
-    name = trainable(settings.model or preset["model"])
+    name = trainable(settings.model, preset, settings.adapter)
     model, processor = load_model(name, quantize=preset["quantize"],
                                   max_pixels=preset["max_pixels"])
     if not torch.cuda.is_available():
         model.set_attn_implementation("eager")  # with few patches 1.4 times as fast in training
     if settings.full:
         return model.float().requires_grad_(True), processor
-    return add_adapter(model, preset, settings.rank, "default"), processor
+    return add_adapter(model, preset, settings.rank, "default", settings.adapter), processor
 
 
 # --- 3. training (Eq. 1-2) ---
-
-
-class Record(ProgressCallback):
-    """The bar; a row of log.csv every `log_every` steps; a score with every saved state."""
-
-    def __init__(self, out: Path, settings: Settings, judge: VisualERM, held: list[Pair]):
-        super().__init__()
-        self.path, self.settings, self.judge, self.held = out / "log.csv", settings, judge, held
-
-    def on_train_begin(self, args, state, control, **rest):
-        super().on_train_begin(args, state, control)
-        if state.is_world_process_zero:
-            self.began, self.first = time.time(), state.global_step
-            self.log = Log(self.path, COLUMNS, self.first or -1, self.settings.report_to)
-            scored = any(row["f1h"] and row["step"] == str(self.first) for row in self.log.rows())
-            if self.first and not scored:  # killed after the state was saved, before its score
-                self.on_save(args, state, control, **rest)
-
-    def write(self, row: dict) -> None:
-        self.log.write(row)
-        tqdm.write(" ".join(f"{name} {value}" for name, value in row.items()))
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if "loss" in logs and state.is_world_process_zero:
-            seen = (state.global_step - self.first) * self.settings.batch
-            self.write({"step": state.global_step, "loss": f"{logs['loss']:.5f}",
-                        "lr": f"{logs['learning_rate']:.2e}",
-                        "samples_per_s": f"{seen / (time.time() - self.began):.1f}",
-                        "peak_gb": f"{peak_memory():.2f}"})
-
-    def on_save(self, args, state, control, model=None, **_):
-        if state.is_world_process_zero:
-            model.eval()
-            verdicts = self.judge.judge([(pair.task, *pair.images()) for pair in self.held])
-            model.train()
-            scores = bench.report("", bench.match_all(self.held, verdicts))["scores"]["average"]
-            percent = {name: f"{100 * (scores[name] or 0):.1f}" for name in ("f1h", "f1s", "sc")}
-            self.write({"step": state.global_step} | percent)
-
-
-def last_state(folder: Path) -> str | None:
-    """The newest state in `folder` that was written to its end: to trainer_state.json."""
-    states = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    for state in reversed(states):
-        try:
-            json.loads((state / "trainer_state.json").read_text())
-            return str(state)
-        except (OSError, ValueError):
-            continue  # killed while it was being written
-    return None
 
 
 def make_trainer(model, processor, train: list[Pair], callbacks: list, settings: Settings,
@@ -226,6 +173,9 @@ def check(settings: Settings, preset: dict, ranks: int) -> None:
                          f"--batch {settings.batch}.")
     if settings.optim not in ("adamw", "muon"):
         raise InputError(f"--optim {settings.optim!r} is unknown; choose adamw or muon.")
+    if settings.full and settings.adapter:
+        raise InputError("--full trains all weights, and --adapter goes on with a few; merge it "
+                         "first (python -m data.merge) and give that as --model.")
     if settings.full and preset["quantize"]:
         raise InputError("--full trains all weights, which 4 bits cannot hold; leave out --full or "
                          "--quantize.")
@@ -268,12 +218,12 @@ def train_judge(settings: Settings, preset: dict, ranks: int, out: Path) -> None
         return
 
     # 4. Save the judge and score it on the held-out pairs, beside two rules that need no model.
-    model.config.use_cache = True  # the trainer switched it off for its own forward pass
-    model.to(torch.bfloat16).save_pretrained(out / "checkpoint")
-    processor.save_pretrained(out / "checkpoint")
+    save_judge(model, processor, out / "checkpoint")
     curves(out / "curves.png", record.log.rows(), log_scale=("loss",), panels={
-        "loss of the answer's tokens (nats)": ["loss"],
+        "loss of the answer's tokens (nats)": ["loss", "eval_loss"],
         "held-out pairs (of 100)": ["f1h", "f1s", "sc"]})
+    if (best := record.best()) and held:
+        print(f"{out / 'best'} is the judge of step {best['step']}: F1h {best['f1h']}")
     del model, trainer, record  # or the GPU would have to hold two models
     gc.collect()
     torch.cuda.empty_cache()

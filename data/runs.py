@@ -182,9 +182,9 @@ def write_jsonl(path: Path | str, rows: list[dict]) -> None:
 
 
 # What the scripts leave in a run folder, and what of it --resume goes on with or took long to make.
-MADE = ("config.json", "log.csv", "state", "state.pt", "checkpoint", "checkpoint.tmp", "curves.png",
-        "report.html", "samples.jsonl", "samples.txt", "held.jsonl", "held.json", "tokenizer",
-        "rounds.csv", "rounds.png", "table.md", "tensorboard")
+MADE = ("config.json", "log.csv", "state", "state.pt", "checkpoint", "checkpoint.tmp", "best",
+        "best.tmp", "curves.png", "report.html", "samples.jsonl", "samples.txt", "held.jsonl",
+        "held.json", "tokenizer", "rounds.csv", "rounds.png", "table.md", "tensorboard")
 PRECIOUS = "state.pt", "state/*", "checkpoint", "rounds.csv"
 BOOKKEEPING = "out", "resume", "overwrite", "report_to"  # they do not change what a run computes
 

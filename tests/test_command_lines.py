@@ -9,7 +9,7 @@ NEEDED = {  # arguments without which no other mistake is told
     "render.py": ["x.svg", "--out", "x.png"],
     "data.bench": ["data/bench", "--baselines"],
     "data.score": ["data/bench", "--predictions", "x.jsonl"],
-    "data.teacher": ["data/examples"],
+    "data.teacher": ["data/examples"], "data.merge": ["folder"],
     "data.serve": ["data/tiny/judge"], "data.compare": ["a.py", "b.py"],
     "data.course": ["walk"], "data.experiments.sweep": ["train_rl"],
     "data.experiments.coverage_chart": ["folder"],

@@ -1,6 +1,7 @@
 """train_sft.py: what the loss covers, the optimiser, and a killed run that goes on to the same
 losses.
 """
+import copy
 import csv
 import json
 import os
@@ -12,11 +13,14 @@ import torch
 from PIL import Image
 
 import train_sft
-from conftest import script, start
-from data.models import load_model
+from conftest import mistake, script, start
+from data import merge
+from data.models import add_adapter, load_model
 from data.optim import MuonAdamW
 from data.pairs import read_pairs
+from data.runs import Log
 from data.samples import STOP, code_sample, judge_sample, revision_sample, training_batch
+from data.sft_run import COLUMNS, Record, held_out_loss, last_state, save_judge
 from data.verdict import Verdict
 from visual_erm import code_messages, judge_messages
 
@@ -162,7 +166,17 @@ def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, tmp_path, how, we
         said, _ = done.communicate()
         assert done.returncode == 0, said
     assert rows(broken) == rows(whole) and [len(part) for part in rows(whole)] == [6, 2]
-    for name in ("config.json", "log.csv", "curves.png", "held.json", f"checkpoint/{weights}"):
+    scored = [row for row in csv.DictReader(open(whole / "log.csv")) if row["f1h"]]
+    held = read_pairs(whole / "held.jsonl")
+    for folder, step in (("checkpoint", "6"), ("best", max(scored, key=lambda row: float(
+            row["f1h"]))["step"])):
+        loss = next(float(row["eval_loss"]) for row in scored if row["step"] == step)
+        for out in (whole, broken):  # saved in 16 bits
+            judge = load_model(str(out / folder))
+            assert held_out_loss(*judge, held, 3) == pytest.approx(loss, rel=0.02)
+            assert getattr(judge[0].config, "use_cache", True)
+    for name in ("config.json", "log.csv", "curves.png", "held.json", f"checkpoint/{weights}",
+                 f"best/{weights}"):
         assert (whole / name).is_file(), name
     assert json.loads((whole / "config.json").read_text())["full"] == ("--full" in how)
     assert "always no error" in said
@@ -170,6 +184,96 @@ def test_a_killed_run_goes_on_to_the_same_losses(pairs_folder, tmp_path, how, we
     assert (sum(p.numel() for p in model.parameters()) > 1e6
             and getattr(model.config, "use_cache", True))
     assert "peak_gb" in (whole / "log.csv").read_text().splitlines()[0]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 8])
+def test_the_held_out_loss_is_the_mean_over_all_tokens(pairs_folder, loaded, at_once):
+    model, processor = loaded
+    held, losses = read_pairs(pairs_folder)[:5], []
+    for pair in held:
+        batch = training_batch(processor, [judge_sample(pair)])
+        with torch.no_grad():
+            logs = model(**{name: value for name, value in batch.items()
+                            if name != "labels"}).logits[0].log_softmax(-1)
+        places = (batch["labels"][0] != -100).nonzero()[:, 0]
+        losses += [-logs[at - 1, batch["labels"][0, at]].item() for at in places.tolist()]
+    assert held_out_loss(model, processor, held, at_once) == pytest.approx(
+        sum(losses) / len(losses), rel=1e-5)
+
+
+class Told:
+    """Pretends to be a judge whose verdicts are all wrong, or all true, as it is told."""
+
+    def __init__(self, pairs, processor):
+        self.pairs, self.processor, self.right = pairs, processor, 0
+
+    def judge(self, asked):
+        return [pair.truth if i < self.right else Verdict(pair.task)
+                for i, pair in enumerate(self.pairs)]
+
+
+def test_best_is_the_judge_of_the_highest_score(pairs_folder, loaded, tmp_path):
+    """Better, worse, equal, better: saved at the first, second and last of five scores."""
+    from types import SimpleNamespace
+
+    model, processor = copy.deepcopy(loaded[0]), loaded[1]
+    held = [pair for pair in read_pairs(pairs_folder) if pair.truth.errors][:4]
+    judge = Told(held, processor)
+    settings = SimpleNamespace(report_to="", batch=1)
+    record = Record(tmp_path, settings, judge, held)
+    record.log = Log(tmp_path / "log.csv", COLUMNS)
+    weight, saved = next(model.parameters()), []
+    for step, right in enumerate((1, 2, 1, 2, 4)):
+        judge.right = right
+        with torch.no_grad():
+            weight.fill_(step)
+        record.on_save(SimpleNamespace(train_batch_size=2), SimpleNamespace(
+            is_world_process_zero=True, global_step=step), None, model=model)
+        saved.append(next(load_model(str(tmp_path / "best"))[0].parameters()).flatten()[0].item())
+    assert saved == [0, 1, 1, 1, 4] and record.best()["step"] == "4"
+
+
+def test_training_goes_on_from_an_adapter_and_is_merged(pairs_folder, untrained, tmp_path):
+    """Without a learning rate it ends where it began; merged, transformers has the same logits."""
+    from transformers import Qwen3VLForConditionalGeneration
+
+    first = add_adapter(load_model(str(untrained))[0], {"adapt": "all-linear"}, 4, "default")
+    torch.manual_seed(0)
+    for name, p in first.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, std=0.05)
+    save_judge(first, load_model(str(untrained))[1], tmp_path / "first")
+    done = script("train_sft.py", "--data", pairs_folder, "--adapter", tmp_path / "first", "--lr",
+                  0, "--rank", 9, "--steps", 2, "--batch", 2, "--eval_pairs", 1, "--out",
+                  tmp_path / "second")
+    assert done.returncode == 0, done.stderr
+    first, second = (load_model(str(tmp_path / out))[0].state_dict()
+                     for out in ("first", "second/checkpoint"))
+    assert any("lora_B" in name and first[name].abs().max() > 0.1 for name in first)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+    done = script("-m", "data.merge", tmp_path / "second/checkpoint", "--out", tmp_path / "whole")
+    assert done.returncode == 0, done.stderr
+    whole = Qwen3VLForConditionalGeneration.from_pretrained(tmp_path / "whole").eval()
+    model, processor = load_model(str(tmp_path / "second/checkpoint"))
+    assert load_model(str(tmp_path / "whole"))[1].chat_template == processor.chat_template
+    batch = training_batch(processor, [judge_sample(read_pairs(pairs_folder)[0])])
+    with torch.no_grad():
+        merged, expected = whole(**batch).logits, model(**batch).logits
+        with model.disable_adapter():
+            base = model(**batch).logits
+    assert torch.allclose(merged, expected, atol=1e-4)
+    assert not torch.allclose(base, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["data/tiny/base"], "holds no adapter"), (["nowhere/at/all"], "There is no folder"),
+    (["data/tiny/base", "--out", "data"], "data is not empty"),
+    (["http://localhost:1/v1"], "behind a URL"),
+])
+def test_mistakes_of_a_merge(capsys, tmp_path, arguments, words):
+    out = [] if "--out" in arguments else ["--out", tmp_path / "x"]
+    assert words in mistake(capsys, merge.main, *arguments, *out)[1]
 
 
 @pytest.mark.parametrize("states, chosen", [
@@ -183,7 +287,7 @@ def test_resume_takes_the_last_whole_state(tmp_path, states, chosen):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if text is not None:
             (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(text)
-    found = train_sft.last_state(tmp_path)
+    found = last_state(tmp_path)
     assert (found and found.rpartition("/")[2]) == chosen
 
 
@@ -207,6 +311,7 @@ def test_qlora_trains_an_adapter_on_a_base_in_4_bits(pairs_folder, tmp_path):
     (("--eval_pairs", 66), "held out"),
     (("--batch", 5), "--micro_batch_size"),
     (("--optim", "sgd"), "--optim"),
+    (("--adapter", "data/tiny/base"), "holds no adapter"),
 ])
 def test_mistakes_get_a_sentence(pairs_folder, untrained, tmp_path, capsys, arguments, words):
     command = {"--data": pairs_folder, "--model": untrained, "--out": tmp_path, "--steps": 1,
