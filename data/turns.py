@@ -5,7 +5,8 @@ G drafts each. Turn 2: one revision of each draft, asked with `revise_messages` 
 that draft. An episode is worth what its revision earns (Eq. 3-5 over the batch's revisions): the
 revision is the answer, so a draft that is easy to correct may be as good as a better one. Paying
 the better of both instead would pay a revision that spoils its draft. All tokens of both turns get
-the advantage of the episode among the G episodes of its picture.
+the advantage of the episode among the G episodes of its picture. Every draft is revised, also one
+in which the judge finds nothing (figures in data/README.md).
 """
 from data.pairs import Example
 from data.verdict import Verdict

@@ -191,7 +191,7 @@ def test_public_programs_go_the_same_way(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("arguments, words", [
     (["--task", "charts"], "--task 'charts' is unknown"),
-    (["--level", "9"], "no level 9"),
+    (["--level", "9"], "--level 9 does not exist"),
     (["--seed", "8"], "other settings"),
     (["--source", "hub"], "edit or infer, not 'hub'"),
     (["--source", "infer"], "go together"),
