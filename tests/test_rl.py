@@ -408,7 +408,8 @@ def policies(policy, batch):
         now = torch.cat([compute(policy, batch, [0, 1, 2]), compute(policy, batch, [3, 4, 5])])
         with policy[0].disable_adapter():
             reference = compute(policy, batch, [0, 1, 2, 3, 4, 5])
-    return (now + 0.3 * torch.randn_like(now)) * batch[2], reference
+    away = 0.3 * torch.randn_like(now) + 0.3 * torch.randn(len(now), 1)  # of tokens, of sequences
+    return (now + away) * batch[2], reference
 
 
 def same(ours, theirs):
