@@ -21,6 +21,20 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from data.runs import flag, parse, say, script, write_text
+
+STATISTICS = "pictures.json"  # beside the folder of a judge: what its pictures are like
+
+
+@dataclass
+class Settings:
+    out: str = flag(f"data/tiny/{STATISTICS}", "file to write")
+
+
+PAIRS = dict(help="folders of pairs, with commas between")
+if __name__ == "__main__":
+    parse(Settings, None, __doc__, pairs=PAIRS)  # before the slow imports of torch
+
 import numpy as np
 from PIL import Image
 
@@ -32,12 +46,10 @@ from data.models import drawing_size, find_folder, fit
 from data.pairs import Example, annotation, load_image, read_pairs
 from data.recogniser import enlarged
 from data.report import show, verdict_html, verdict_lines
-from data.runs import flag, parse, say, script, write_text
 from data.verdict import InputError, Verdict, known_task
 from render import SUFFIXES, Rendering, render_many
 
 STRANGE = 8.0  # of distance; about one in a hundred of the pictures that were learned from is above
-STATISTICS = "pictures.json"  # beside the folder of a judge: what its pictures are like
 SIDE = 128  # px of the square in which features are measured
 
 
@@ -217,16 +229,10 @@ def pair_page(path: Path, owns: list[Own], verdict: Verdict, values: dict, judge
 # --- 3. how pictures.json is made ---
 
 
-@dataclass
-class Settings:
-    out: str = flag(f"data/tiny/{STATISTICS}", "file to write")
-
-
 @script
 def main(argv: list[str] | None = None) -> None:
     """Measure the pictures of folders of pairs, 1,400 of each task, and write their statistics."""
-    settings = parse(Settings, argv, __doc__,
-                     pairs=dict(help="folders of pairs, with commas between"))
+    settings = parse(Settings, argv, __doc__, pairs=PAIRS)
     rng, rows = random.Random(0), {}
     pairs = read_pairs(settings.pairs, check_images=False)
     rng.shuffle(pairs)

@@ -1,4 +1,4 @@
-"""Let verl's own reward managers pay our rewards: are they what the functions give?
+"""Let verl's own reward managers pay our rewards, and hold these against the functions.
 
     pip install --no-deps verl
     pip install "tensordict<=0.10" ray hydra-core codetiming torchdata aiohttp
