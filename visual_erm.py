@@ -314,7 +314,7 @@ def main(argv: list[str] | None = None) -> int | None:
     images, measured = [own.image for own in owns], exact(owns)
     verdict = judge.judge([(settings.task, *images)])[0]
     if not verdict.readable:
-        raise InputError(f"{settings.judge} answered no verdict: {verdict.raw[:100]!r}")
+        raise InputError(f"{settings.judge} gave nothing that is a verdict: {verdict.raw[:99]!r}")
     reward, report = verm_rewards([verdict], SCALE)[0], Path(settings.out, "report.html")
     baselines = baseline_rewards(settings.task, *images, *(own.code for own in owns), encoder)
     values = {"severity": verdict.severity, "Visual-ERM": reward, **baselines}

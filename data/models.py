@@ -47,19 +47,23 @@ PRESETS = {
     "tiny": dict(
         model="data/tiny/base", judge="data/tiny/judge", canvas=128, max_pixels=128 * 128,
         code_tokens=256, verdict_tokens=512, sample_batch=64, judge_batch=64, micro_batch_size=32,
-        adapt="all-linear", quantize=False, tries=1, gpu=0),
+        adapt="all-linear", quantize=False, tries=1, gpu=0,
+        smallest=1),
     "2b": dict(
         model="Qwen/Qwen3-VL-2B-Instruct", judge="internlm/Visual-ERM", canvas=None,
         max_pixels=1024 * 1024, code_tokens=4096, verdict_tokens=4096, sample_batch=16,
-        judge_batch=8, micro_batch_size=4, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=16),
+        judge_batch=8, micro_batch_size=4, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=16,
+        smallest=1),
     "4b": dict(
         model="Qwen/Qwen3-VL-4B-Instruct", judge="internlm/Visual-ERM", canvas=None,
         max_pixels=1024 * 1024, code_tokens=4096, verdict_tokens=4096, sample_batch=16,
-        judge_batch=8, micro_batch_size=2, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=24),
+        judge_batch=8, micro_batch_size=2, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=24,
+        smallest=1),
     "8b": dict(
         model="Qwen/Qwen3-VL-8B-Instruct", judge="internlm/Visual-ERM", canvas=None,
         max_pixels=1024 * 1024, code_tokens=4096, verdict_tokens=4096, sample_batch=16,
-        judge_batch=8, micro_batch_size=1, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=24),
+        judge_batch=8, micro_batch_size=1, adapt=LANGUAGE_LAYERS, quantize=True, tries=2, gpu=24,
+        smallest=1),
     "table": dict(
         model=RAPID_TABLE, judge=READ + RAPID_TABLE, canvas=None, max_pixels=1024 * 1024,
         code_tokens=4096, verdict_tokens=4096, sample_batch=16, judge_batch=8, micro_batch_size=1,

@@ -106,7 +106,7 @@ def own_example(path: str, task: str, preset: dict, judge: str) -> Example:
     """A file as an Example to redraw; of a program the scene is known, so fidelity can be shown."""
     (own,) = load_own([path], task, preset)
     warn([own], task, preset, judge)
-    image = enlarged(fit(own.image, preset["canvas"]), preset.get("smallest", 1))
+    image = enlarged(fit(own.image, preset["canvas"]), preset["smallest"])
     return Example(task, image, drawing_size(image, preset), own.code, own.scene, Path(path).stem)
 
 

@@ -192,15 +192,16 @@ def test_ctrl_c_keeps_every_answer_that_was_paid(tmp_path, capsys):
     once = iter([True])
 
     def slow(body):
-        if len(server.bodies) >= 3 and next(once, False):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
+        if len(server.bodies) >= 3:
+            if next(once, False):
+                os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)  # so that not all are answered before the signal arrives
         return perfect(body)
 
     with JudgeServer(slow) as server:
         assert run(server, tmp_path, "--workers", 2) == 130
     kept = len(lines(tmp_path / "answers.jsonl"))
-    assert (3 <= kept == len(server.answered) <= 4
+    assert (3 <= kept == len(server.answered) < len(PAIRS)
             and f"Stopped; {kept} answers are kept" in capsys.readouterr().err)
     with open(tmp_path / "answers.jsonl", "a") as file:
         file.write('{"id": "chart-0')  # and then it was killed, too
