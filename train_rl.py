@@ -296,10 +296,10 @@ def render_programs(model, pictures: list[Example], sampled: tuple, settings: Se
     inputs, completions, mask, truncated, codes = sampled
     siblings = len(codes) // len(pictures)
     examples = [picture for picture in pictures for _ in range(siblings)]
+    parts = engine.micro_batches(inputs, mask, siblings, settings.micro_batch_size)
 
     def log_probs(wanted):
         found = torch.zeros(completions.shape, device=completions.device)
-        parts = engine.micro_batches(inputs, mask, siblings, settings.micro_batch_size)
         for rows in parts if wanted else ():
             found[rows] = engine.log_probs(model, inputs, completions, mask, rows, siblings,
                                            settings.temperature)

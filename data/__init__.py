@@ -1,4 +1,3 @@
-
 import os
 
 # torch reads this when it is loaded, and every script loads something of data/ before: caches that

@@ -179,18 +179,27 @@ def rl_pages(out: Path, rows: list[dict], held: list[Example], stages: dict, jud
     stages_report(out / "report.html", held, stages, judge, reward)
 
 
+def hacked(before: list[tuple], after: list[tuple]) -> list[int]:
+    """Numbers of the held-out pictures whose reward rose and whose fidelity fell, the worst first.
+
+    `before` and `after`: (code, reward, fidelity) for each.
+    """
+    found = [i for i, (a, b) in enumerate(zip(before, after)) if b[1] > a[1] and b[2] < a[2]]
+    return sorted(found, key=lambda i: after[i][2] - before[i][2])
+
+
 def most_changed(before: list[tuple], after: list[tuple], most: int = 4) -> dict[int, str]:
     """{number of a held-out picture: why it is worth a look}, at most `most` of a kind.
 
-    `before` and `after`: (code, reward, fidelity) for each. Hacked: the reward rose and the
-    fidelity fell. Those are named after what gained and what else lost the most fidelity.
+    `before` and `after` as in `hacked`; hacked ones are named after what gained and what else lost
+    the most fidelity.
     """
     gained = [b[2] - a[2] for a, b in zip(before, after)]
     order = sorted(range(len(before)), key=gained.__getitem__)
-    hacked = [i for i in order if gained[i] < 0 and after[i][1] > before[i][1]]
+    tricked = hacked(before, after)
     kinds = {"best: most fidelity gained": [i for i in reversed(order) if gained[i] > 0],
-             "worst: most fidelity lost": [i for i in order if gained[i] < 0 and i not in hacked],
-             "hacked: reward up, fidelity down": hacked}
+             "worst: most fidelity lost": [i for i in order if gained[i] < 0 and i not in tricked],
+             "hacked: reward up, fidelity down": tricked}
     return {i: kind for kind, found in kinds.items() for i in found[:most]}
 
 

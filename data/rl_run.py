@@ -75,6 +75,8 @@ def evaluate(policy: Chat, held: list[Example], judge: VisualERM, score: Callabl
     """
     policy.model.eval()
     codes, renderings, points = draw_held(policy, held, settings.seed, settings.temperature)
+    if settings.turns > 1:
+        said, judge = turns.feedback(held, renderings, judge)
     scale = settings.scale or SCALE  # constant, or steps could not be compared
     rewards, _ = score(held, codes, renderings, judge, settings, scale)
     _, _, greedy = draw_held(policy, held, settings.seed, 0.0)
@@ -86,7 +88,6 @@ def evaluate(policy: Chat, held: list[Example], judge: VisualERM, score: Callabl
         of_task = [point for one, point in zip(held, points) if one.task == task]
         columns[task] = sum(of_task) / len(of_task)
     if settings.turns > 1:
-        said, _ = turns.feedback(held, renderings, judge)
         _, _, revised = draw_held(policy, held, settings.seed, settings.temperature,
                                   list(zip(codes, said)))
         columns["revised_fidelity"] = sum(revised) / len(held)

@@ -111,3 +111,22 @@ def untrained(tmp_path_factory, pairs_folder):
     make_model(tokenizer).save_pretrained(folder)
     make_processor(tokenizer).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def policy(untrained):
+    """(peft model, processor) with a policy that is not the reference: every adapter weight drawn
+    at random.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    from data.models import load_model
+
+    base, processor = load_model(str(untrained))
+    torch.manual_seed(0)
+    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=4, target_modules="all-linear"),
+                           adapter_name="policy")
+    for name, p in model.named_parameters():
+        if ".policy." in name:
+            torch.nn.init.normal_(p, std=0.05)
+    return model, processor

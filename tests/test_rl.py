@@ -42,21 +42,6 @@ def roles(folder, judge):
 
 
 @pytest.fixture(scope="module")
-def policy(untrained):
-    """(peft model, processor) with a policy that is not the reference: every adapter weight drawn
-    at random.
-    """
-    base, processor = load_model(str(untrained))
-    torch.manual_seed(0)
-    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=4, target_modules="all-linear"),
-                           adapter_name="policy")
-    for name, p in model.named_parameters():
-        if ".policy." in name:
-            torch.nn.init.normal_(p, std=0.05)
-    return model, processor
-
-
-@pytest.fixture(scope="module")
 def batch(policy):
     """(inputs, answers, mask) of 2 pictures of different size, so with left padding, and 3 answers
     each.

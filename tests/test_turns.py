@@ -7,14 +7,13 @@ import time
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 
 import train_rl
 from conftest import script, start
 from data import turns
 from data.build import draw_examples
 from data.engine import log_probs
-from data.models import PRESETS, load_model
+from data.models import PRESETS
 from data.verdict import Discrepancy, Verdict
 from render import RenderError, Rendering
 from visual_erm import revise_messages
@@ -50,18 +49,6 @@ def test_each_draft_gets_its_own_feedback():
                                          50)
     assert rewards == [2 - 2 / 50, 0.0, 1.0] and unreadable == 1
     assert len(judge.asked) == 1  # the reward is that of the same verdicts
-
-
-@pytest.fixture(scope="module")
-def policy(untrained):
-    base, processor = load_model(str(untrained))
-    torch.manual_seed(0)
-    model = get_peft_model(base, LoraConfig(r=4, lora_alpha=4, target_modules="all-linear"),
-                           adapter_name="policy")
-    for name, p in model.named_parameters():
-        if ".policy." in name:
-            torch.nn.init.normal_(p, std=0.05)
-    return model, processor
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,12 @@ def name_of(own: train_rl.Settings) -> str:
     return ", ".join([own.reward, *others])
 
 
+def held_of(own: train_rl.Settings, preset: dict) -> list[Example]:
+    """The pictures that a run of one task holds out."""
+    return build.train_and_held([own.task], own.data, own.level, own.seed, 1, own.eval_images,
+                                preset)[1]
+
+
 def score_run(run: Path, own: train_rl.Settings, settings: Settings,
               base: bool = False) -> np.ndarray:
     """The figures of a run's policy, or of its base, measured once and kept in a CSV."""
@@ -155,9 +161,8 @@ def score_run(run: Path, own: train_rl.Settings, settings: Settings,
         preset = choose_preset(own.preset)
         model = own.model or preset["model"]
         policy = Chat(model if base else str(run / "checkpoint"), preset)
-        _, held = build.train_and_held([own.task], own.data, own.level, own.seed, 1,
-                                       own.eval_images, preset)
-        found = measure(policy, held, settings.samples, own.temperature, settings.seed)
+        found = measure(policy, held_of(own, preset), settings.samples, own.temperature,
+                        settings.seed)
         write_csv(kept, ["picture", *FIGURES], [
             {"picture": i} | dict(zip(FIGURES, row)) for i, row in enumerate(found.tolist())])
         print(f"{kept}: " + ", ".join(f"{name} {value:.1f}" for name, value in

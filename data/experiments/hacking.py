@@ -26,10 +26,10 @@ if __name__ == "__main__":
 import torch
 from PIL import Image
 
-from data import build
-from data.experiments.finding import name_of, settings_of
+from data.experiments.finding import held_of, name_of, settings_of
 from data.models import choose_preset
 from data.pairs import Example
+from data.report import hacked
 from render import Rendering, draw_alike
 from train_rl import Settings as RunSettings
 
@@ -58,22 +58,19 @@ def worst_hacked(folder: Path, tasks: list[str]) -> list[Hacked]:
         if own.task not in tasks:
             continue
         stages = torch.load(path, weights_only=True)["stages"]
-        for i, (before, after) in enumerate(zip(stages[0], stages[max(stages)])):
-            lost, name = before[2] - after[2], name_of(own)
-            most = worst[name].lost if name in worst else 0
-            if after[1] > before[1] and lost > most:
-                worst[name] = Hacked(lost, own, i, before, after)
+        before, after, name = stages[0], stages[max(stages)], name_of(own)
+        for i in hacked(before, after)[:1]:
+            lost = before[i][2] - after[i][2]
+            if name not in worst or lost > worst[name].lost:
+                worst[name] = Hacked(lost, own, i, before[i], after[i])
     return [worst[name] for name in sorted(worst)]
 
 
-def pictures_of(hacked: Hacked) -> tuple[Example, list[Image.Image | None]]:
+def pictures_of(one: Hacked) -> tuple[Example, list[Image.Image | None]]:
     """The reference, and what the programs before and after draw; None: nothing."""
-    own = hacked.own
-    _, held = build.train_and_held([own.task], own.data, own.level, own.seed, 1, own.eval_images,
-                                   choose_preset(own.preset))
-    example = held[hacked.number]
-    drawn = draw_alike([example] * 2, [hacked.before[0], hacked.after[0]])
-    return example, [one.image if isinstance(one, Rendering) else None for one in drawn]
+    example = held_of(one.own, choose_preset(one.own.preset))[one.number]
+    drawn = draw_alike([example] * 2, [one.before[0], one.after[0]])
+    return example, [found.image if isinstance(found, Rendering) else None for found in drawn]
 
 
 def draw(found: list[Hacked], path: str) -> None:
@@ -85,11 +82,11 @@ def draw(found: list[Hacked], path: str) -> None:
 
     fig, axes = plt.subplots(len(found), 3, figsize=(7, 2.6 * len(found)), squeeze=False,
                              layout="constrained")
-    for row, hacked in zip(axes, found):
-        example, drawn = pictures_of(hacked)
-        shown = [(f"{name_of(hacked.own)}: {hacked.own.task} {hacked.number + 1}", example.image)]
+    for row, one in zip(axes, found):
+        example, drawn = pictures_of(one)
+        shown = [(f"{name_of(one.own)}: {one.own.task} {one.number + 1}", example.image)]
         for name, (_, reward, points), image in zip(("before", "after"),
-                                                    (hacked.before, hacked.after), drawn):
+                                                    (one.before, one.after), drawn):
             shown.append((f"{name}: reward {reward:.3f}, fidelity {points:.0f}", image))
         for ax, (caption, image) in zip(row, shown):
             ax.set_title(caption, fontsize=8)
@@ -107,8 +104,8 @@ def main(argv: list[str] | None = None) -> None:
     """Tell them, and draw them."""
     settings = parse(Settings, argv, __doc__, runs=RUNS)
     found = worst_hacked(Path(settings.runs), settings.task.split(","))
-    for hacked in found:
-        print(hacked)
+    for one in found:
+        print(one)
     if not found:
         print(f"No run in {settings.runs} has a picture whose reward rose while its fidelity fell.")
     elif settings.png:
